@@ -1,0 +1,1 @@
+"""The engine: sites, masks, the training loop, evaluation and export (torch lives here)."""

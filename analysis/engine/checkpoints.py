@@ -1,0 +1,106 @@
+"""Resuming: everything a run needs to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from analysis.engine.pruner import Pruner
+from analysis.engine.steer import Steer
+
+SHARE = 50  # a checkpoint may cost at most one part in so many of the time between two of them
+
+
+@dataclass
+class Saver:
+    """Writes checkpoints often enough to lose little and seldom enough to cost little."""
+
+    folder: Path
+    seconds: float
+    last: float = field(default_factory=time.monotonic)
+    cost: float = 0.0
+
+    def due(self) -> bool:
+        """Whether the next checkpoint should be written now."""
+        return time.monotonic() - self.last >= min(self.seconds, max(1.0, SHARE * self.cost))
+
+    def save(
+        self, step: int, model: nn.Module, pruner: Pruner, optimizer: torch.optim.Optimizer, steer: Steer | None, **extra: Any
+    ) -> None:
+        """Writes a checkpoint under a temporary name, renames it, and drops the older ones by rename first."""
+        begun = time.monotonic()
+        self.folder.mkdir(exist_ok=True)
+        target = self.folder / f"{step:06d}"
+        temporary = self.folder / f"{step:06d}.tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        state = {
+            "step": step,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "kept": pruner.kept,
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "steer": [steer.integral, steer.error] if steer else [],
+            **extra,
+        }
+        with open(temporary / "state.pt", "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            _drop(target)
+        temporary.rename(target)
+        for old in self.folder.iterdir():
+            if old != target and old.name.isdigit():
+                _drop(old)
+        self.last = time.monotonic()
+        self.cost = self.last - begun
+
+
+def _drop(folder: Path) -> None:
+    # Deleting in place could be killed half way and leave a folder that looks whole.
+    trash = folder.with_name(f"{folder.name}.trash")
+    shutil.rmtree(trash, ignore_errors=True)
+    folder.rename(trash)
+    shutil.rmtree(trash, ignore_errors=True)
+
+
+def load(
+    folder: Path, model: nn.Module, pruner: Pruner, optimizer: torch.optim.Optimizer, steer: Steer | None
+) -> dict[str, Any] | None:
+    """Restores the newest checkpoint.
+
+    Returns:
+        what was saved (with its ``step``), or None when there is nothing to resume from.
+    """
+    if not folder.is_dir():
+        return None
+    for leftover in (*folder.glob("*.tmp"), *folder.glob("*.trash")):
+        shutil.rmtree(leftover, ignore_errors=True)
+    whole = sorted(f for f in folder.iterdir() if f.name.isdigit() and (f / "state.pt").is_file())
+    if not whole:
+        return None
+    state: dict[str, Any] = torch.load(whole[-1] / "state.pt", weights_only=True, map_location="cpu")
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    pruner.kept = state["kept"]
+    torch.set_rng_state(state["rng"])
+    if state["cuda_rng"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    if steer is not None and state["steer"]:
+        steer.integral, steer.error = state["steer"]
+    return state
+
+
+def drop_all(folder: Path) -> None:
+    """Removes the checkpoints of a finished run."""
+    if folder.is_dir():
+        _drop(folder)

@@ -1,0 +1,73 @@
+"""What a tensor probably is, guessed from its name and shape: role, layer, and which denominators it counts in."""
+
+from __future__ import annotations
+
+import re
+
+PRUNABLE = ("query", "key", "value", "query_key_value", "attn_out", "ffn_in", "ffn_out", "conv", "linear")
+
+_NUMBER = re.compile(r"(?:^|[._])(?:layers?|blocks?|block|h|layer_module|stages?)[._]?(\d+)(?:[._]|$)")
+_QUANTISED = re.compile(r"(?:^|\.)(?:qweight|qzeros|scales|g_idx|absmax|quant_map|quant_state|SCB)(?:\.|$)")
+_RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (role, re.compile(pattern))
+    for role, pattern in (
+        ("statistic", r"(running_mean|running_var|num_batches_tracked|position_ids|inv_freq)$"),
+        ("norm", r"(^|[._])(layernorm|layer_norm|norm\d*|ln\w*|bn\d*|batchnorm\d*|\w*_norm|\w*layernorm)([._]|$)"),
+        ("head", r"^(\w+\.)?(linear|fc|head|output)\.bias$"),
+        ("bias", r"(^|[._])bias(_\w+)?$"),
+        ("head", r"(^|\.)(lm_head|classifier|score|qa_outputs|cls|vocab_projector|predictions)([._]|$)"),
+        ("embedding", r"(^|[._])(\w*embed\w*|wte|wpe|cls_token|mask_token|position_embedding|patch_embed\w*)([._]|$)"),
+        ("pooler", r"(^|\.)pooler\."),
+        ("query_key_value", r"(^|[._])(c_attn|qkv|qkv_proj|query_key_value|in_proj_weight|in_proj)([._]|$)"),
+        ("query", r"(^|[._])(query|q_proj|q_lin|q)([._]|$)"),
+        ("key", r"(^|[._])(key|k_proj|k_lin|k)([._]|$)"),
+        ("value", r"(^|[._])(value|v_proj|v_lin|v)([._]|$)"),
+        ("attn_out", r"((attention|attn)[._](output\.dense|output|c_proj|proj|dense|out_proj|o_proj|out_lin|o)([._]|$))"),
+        ("attn_out", r"(^|[._])(o_proj|out_lin|out_proj|selfattention\.o|encdecattention\.o)([._]|$)"),
+        ("ffn_in", r"(^|[._])(intermediate|up_proj|gate_proj|gate_up_proj|c_fc|fc1|lin1|wi|wi_0|wi_1|w1|w3|dense_h_to_4h)([._]|$)"),
+        ("ffn_out", r"(^|[._])(down_proj|fc2|lin2|wo|w2|dense_4h_to_h|mlp\.c_proj|output\.dense)([._]|$)"),
+    )
+)  # fmt: skip
+
+
+def role_of(name: str, shape: tuple[int, ...]) -> str:
+    """Guesses what a tensor does.
+
+    Args:
+        name: name in the checkpoint, such as "encoder.layer.0.attention.self.query.weight".
+        shape: its shape.
+
+    Returns:
+        one of "query", "key", "value", "query_key_value", "attn_out", "ffn_in", "ffn_out", "conv", "linear",
+        "head", "pooler", "embedding", "norm", "bias", "statistic", "quantised", "other".
+    """
+    if _QUANTISED.search(name):
+        return "quantised"
+    lower = name.lower()
+    found = next((role for role, rule in _RULES if rule.search(lower)), "")
+    if found in PRUNABLE and len(shape) < 2:
+        return "other"
+    if found in ("norm", "bias") and len(shape) > 1:
+        found = ""
+    if found:
+        return found
+    if len(shape) in (3, 4, 5):
+        return "conv"
+    if len(shape) == 2:
+        return "head" if re.fullmatch(r"(\w+\.)?(linear|fc|head|output)\.weight", lower) else "linear"
+    return "norm" if len(shape) == 1 and re.search(r"(downsample|shortcut)\.1\.weight$", lower) else "other"
+
+
+def layer_of(name: str) -> int:
+    """Finds the number of the layer in a name, -1 when there is none; nested numbers count as one: layer2.1 is 21."""
+    nested = re.search(r"(?:^|\.)layer(\d)\.(\d+)\.", name)
+    if nested:
+        return int(nested[1]) * 10 + min(int(nested[2]), 9)
+    found = _NUMBER.search(name.lower())
+    return int(found[1]) if found and len(found[1]) < 6 else -1
+
+
+def belongs(role: str) -> tuple[bool, bool]:
+    """Says whether a role counts as prunable, and whether it counts as part of the encoder (no embedding, no head)."""
+    outside = ("embedding", "head", "pooler", "statistic", "quantised")
+    return role in PRUNABLE, role not in outside

@@ -1,0 +1,187 @@
+"""Models by name, and the gate every model folder passes before anything opens it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from analysis.engine import hub
+from analysis.errors import ModelError
+
+import transformers  # isort: skip
+
+BUNDLED = ("bundled:text", "bundled:digits")
+WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
+
+
+def resolve(name: str, runs: Path | None = None) -> Path:
+    """Find the folder of a model.
+
+    Args:
+        name: "bundled:text", "bundled:digits", "run:ID", a local folder, a name under $PRUNING_LAB_MODELS or
+            a hub id.
+        runs: folder of runs that "run:ID" refers to; None = the default one.
+
+    Returns:
+        A folder with config.json and safetensors weights.
+
+    Raises:
+        ModelError: not on this machine, or not a model that can be loaded.
+    """
+    if name.startswith("bundled:"):
+        return check_folder(_bundled(name), name)
+    if name.startswith("run:"):
+        return check_folder(_run(name.removeprefix("run:"), runs), name)
+    path = Path(name).expanduser()
+    found = path if path.exists() else hub.under(hub.MODELS, name)
+    if found is None:
+        if hub.looks_like_path(name):
+            raise ModelError(
+                f"{name} does not exist on this machine; give an existing model folder, a hub id or "
+                f"{BUNDLED[0]}."
+            )
+        found = hub.snapshot(name, WANTED, lambda reason: _absent(name, reason))
+    if not found.is_dir():
+        raise ModelError(f"{name} is a file; give the folder that holds config.json and {WEIGHTS}.")
+    return check_folder(found, name)
+
+
+def _bundled(name: str) -> Path:
+    """Return the folder of a bundled model."""
+    from analysis import bundle
+
+    if name not in BUNDLED:
+        raise ModelError(f"{name} is not a bundled model; the bundled models are {' and '.join(BUNDLED)}.")
+    return Path(bundle.__file__).parent / name.removeprefix("bundled:")
+
+
+def _run(identifier: str, runs: Path | None) -> Path:
+    """Return the folder of the model that a run wrote."""
+    from analysis.store import layout
+
+    folder = layout.run_path(runs or layout.default_runs_dir(), identifier) / "model"
+    if not folder.is_dir():
+        raise ModelError(
+            f"The run {identifier} has no model in {folder.parent}; wait until it is done, or name another "
+            f"run."
+        )
+    return folder
+
+
+def _absent(name: str, reason: str) -> ModelError:
+    """Say that a model is missing and how to get it."""
+    known = os.environ.get(hub.MODELS, "")
+    tried = f", nor in {known}" if known else ""
+    help_ = "check its name" if hub.online() else f"set {hub.ONLINE}=1 to download it"
+    return ModelError(
+        f"The model {name} {reason}{tried}; {help_}, or give a local folder with config.json and "
+        f"{WEIGHTS}, or {BUNDLED[0]}."
+    )
+
+
+def read_config(folder: Path, name: str) -> dict[str, Any]:
+    """Read a model folder's config.json.
+
+    Args:
+        folder: the folder.
+        name: what the user typed, for error sentences.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ModelError: there is none, it is not JSON, or it does not describe a transformers model.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        here = ", ".join(sorted(entry.name for entry in folder.iterdir())[:6]) if folder.is_dir() else ""
+        raise ModelError(
+            f"{name} has no config.json (it holds {here or 'nothing'}); give a Hugging Face model folder."
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise ModelError(
+            f"config.json of {name} cannot be read as JSON ({error}); copy the model again."
+        ) from error
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise ModelError(
+            f"config.json of {name} names no model_type, so it is no transformers model; give one that is."
+        )
+    if config["model_type"] not in transformers.CONFIG_MAPPING:
+        raise ModelError(
+            f"{name} is of the kind {config['model_type']!r}, which transformers "
+            f"{transformers.__version__} does not know; "
+            "give a model of a known kind, such as bert, roberta, vit or llama: code that comes with a "
+            "model is never run."
+        )
+    if config.get("quantization_config"):
+        raise ModelError(
+            f"{name} is quantised, and pruning needs its weights as floats; give the unquantised model."
+        )
+    if any("/" in str(value) for key, value in config.items() if "attn_implementation" in key):
+        raise ModelError(
+            f"{name} asks for attention code from the hub, which is never run; remove that from its "
+            f"config.json."
+        )
+    return config
+
+
+def check_folder(folder: Path, name: str) -> Path:
+    """Check that a folder is a model that can be loaded without running anything it brings.
+
+    Args:
+        folder: the folder.
+        name: what the user typed, for error sentences.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ModelError: no config, weights missing or only in pickle form, or an index that points outside the
+            folder.
+    """
+    read_config(folder, name)
+    if (folder / WEIGHTS).is_file():
+        return folder
+    if (folder / INDEX).is_file():
+        _check_index(folder, name)
+        return folder
+    pickles = sorted(entry.name for entry in folder.iterdir() if entry.suffix in PICKLES)
+    if pickles:
+        raise ModelError(
+            f"{name} has its weights only in {pickles[0]}, which can run code when it is opened; convert "
+            f"it to {WEIGHTS}, "
+            "for instance with save_pretrained on a machine that trusts it."
+        )
+    raise ModelError(f"{name} has no {WEIGHTS}; the weights are missing: copy them into {folder}.")
+
+
+def _check_index(folder: Path, name: str) -> None:
+    """Refuse an index that is broken, or that would open a file outside the folder."""
+    try:
+        mapped = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+        shards = sorted(set(mapped.values()))
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise ModelError(f"{INDEX} of {name} has no readable weight_map; copy the model again.") from error
+    for shard in shards:
+        if (
+            not isinstance(shard, str)
+            or Path(shard).name != shard
+            or not shard.endswith(".safetensors")
+            or "\\" in shard
+        ):
+            raise ModelError(
+                f"{INDEX} of {name} points to {shard!r}; only .safetensors files of the same folder are "
+                f"opened: do not use "
+                "this model unless you know why."
+            )
+        if not (folder / shard).is_file():
+            raise ModelError(
+                f"{name} lacks the weight file {shard} that its index names; copy it into {folder}."
+            )

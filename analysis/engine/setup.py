@@ -1,0 +1,163 @@
+"""From a spec to everything a run works with, on the right device."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from analysis.engine import models
+from analysis.engine.data import TaskData, load_task
+from analysis.engine.hardware import device_of, precision_of
+from analysis.engine.pruner import Pruner
+from analysis.engine.sites import Counts, Site, count_parameters, find_sites
+from analysis.engine.splits import Split
+from analysis.engine.steer import Steer
+from analysis.parts.schedules import Constant, Cubic
+from analysis.spec import RunSpec
+from analysis.store.layout import write_json
+
+GLANCE = 256  # development examples of an evaluation during the run
+
+
+@dataclass
+class Setup:
+    """What a run works with.
+
+    Attributes:
+        spec: what was asked.
+        tokenizer: tokenizer or image processor of the model, or None.
+        data: the task.
+        model: the model with gates attached.
+        teacher: the dense fine-tuned model whose logits are followed, or None.
+        pruner: masks of all sites.
+        counts: parameters under each denominator.
+        optimizer: over everything that is trained.
+        steer: controller of the penalty weight, or None.
+        start: pre-trained weights of every site, on the CPU.
+        glance: a part of the development split, for evaluations during the run.
+        device: where it computes.
+        precision: "fp32" or "bf16".
+    """
+
+    spec: RunSpec
+    tokenizer: object
+    data: TaskData
+    model: nn.Module
+    teacher: nn.Module | None
+    pruner: Pruner
+    counts: Counts
+    optimizer: torch.optim.Optimizer
+    steer: Steer | None
+    start: list[torch.Tensor]
+    glance: Split
+    device: torch.device
+    precision: str
+
+
+def prepare(spec: RunSpec, runs: Path) -> Setup:
+    """Loads model and data, finds the sites, attaches the masks, and builds the optimizer.
+
+    Args:
+        spec: what to run.
+        runs: folder in which ``run:ID`` is looked up.
+
+    Returns:
+        a setup whose model still computes exactly what the loaded model did.
+
+    Raises:
+        LabError: model or data are missing or cannot be used.
+    """
+    tokenizer = models.load_tokenizer(spec.model, runs=runs)
+    data = load_task(spec.task, tokenizer)
+    model = models.load_model(spec.model, data, spec.seed, runs=runs)
+    teacher = models.load_model(spec.teacher, data, spec.seed, runs=runs).eval() if spec.teacher else None
+    device = device_of(spec.training)
+    model.to(device)
+    if teacher is not None:
+        teacher.to(device).requires_grad_(False)
+    if spec.parts.optimizer.freeze_embeddings:
+        freeze_embeddings(model)
+    sites = find_sites(model)
+    counts = count_parameters(model, sites)
+    start = [s.weight.detach().float().cpu().clone() for s in sites]
+    pruner = Pruner.attach(sites, spec.parts, spec.keep, spec.seed)
+    steer = _steer(spec)
+    some = dataclasses.replace(spec.task, eval_rows=min(GLANCE, spec.task.eval_rows or GLANCE))
+    return Setup(
+        spec=spec,
+        tokenizer=tokenizer,
+        data=data,
+        model=model,
+        teacher=teacher,
+        pruner=pruner,
+        counts=counts,
+        optimizer=_optimizer(spec, model, pruner),
+        steer=steer,
+        start=start,
+        glance=load_task(some, tokenizer).validation,
+        device=device,
+        precision=precision_of(spec.training, device, model),
+    )
+
+
+def _steer(spec: RunSpec) -> Steer | None:
+    penalty = spec.parts.penalty
+    if penalty is None or not penalty.steer or not penalty.weight or spec.keep >= 1:
+        return None
+    schedule = spec.parts.schedule
+    return Steer(penalty.weight, spec.keep, Cubic() if isinstance(schedule, Constant) else schedule)
+
+
+def freeze_embeddings(model: nn.Module) -> None:
+    """Leaves everything below a module called embeddings, and every embedding table, as it was pre-trained."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Embedding) or name.rsplit(".", 1)[-1] == "embeddings":
+            module.requires_grad_(False)
+
+
+def _optimizer(spec: RunSpec, model: nn.Module, pruner: Pruner) -> torch.optim.Optimizer:
+    scores = pruner.learned_scores()
+    own = {id(s) for s in scores}
+    trained = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
+    score_lr = float(getattr(spec.parts.score, "lr", spec.parts.optimizer.lr))
+    return spec.parts.optimizer.build(
+        [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2], scores, score_lr
+    )
+
+
+def describe_sites(path: Path, setup: Setup) -> None:
+    """Writes ``sites.json``: what the masks belong to, the denominators, the metric and its floor."""
+    data = setup.data
+    write_json(
+        path / "sites.json",
+        {
+            "sites": [_describe(s) for s in setup.pruner.sites],
+            "counts": {
+                "prunable": setup.counts.prunable,
+                "encoder": setup.counts.encoder,
+                "model": setup.counts.model,
+            },
+            "kind": data.kind,
+            "metric": data.metric,
+            "floor": data.floor,
+            "floor_note": data.floor_note,
+            "label_names": list(data.label_names),
+            "better": "higher",
+        },
+    )
+
+
+def _describe(site: Site) -> dict[str, object]:
+    rows = site.weight.shape[0]
+    return {
+        "site": site.name,
+        "role": site.role,
+        "layer": site.layer,
+        "rows": rows,
+        "cols": site.weight.numel() // rows,
+        "heads": site.heads,
+    }

@@ -1,0 +1,157 @@
+"""Sites: the prunable weights of any Hugging Face model, found by structure, each with a role.
+
+A site is a linear or convolution weight inside a repeated block (a layer of an encoder or decoder, a stage of a
+convolutional net). Embeddings, norms, poolers and heads are never sites.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from analysis.errors import SiteError
+
+ROLES = ("query", "key", "value", "attention output", "ffn in", "ffn out", "conv", "other")
+
+# Order matters: BERT's ``output.dense`` is the end of both the attention and the feed-forward path.
+_PATTERNS: tuple[tuple[str, str], ...] = (
+    (r"(^|\.)(query|q_proj|q_lin|query_proj|q|wq)$", "query"),
+    (r"(^|\.)(key|k_proj|k_lin|key_proj|k|wk)$", "key"),
+    (r"(^|\.)(value|v_proj|v_lin|value_proj|v|wv)$", "value"),
+    (r"(^|\.)(attention\.output\.dense|attention\.dense|o_proj|out_lin|attn\.c_proj|wo)$", "attention output"),
+    (r"(attn|attention)\.(out_proj|proj|o)$", "attention output"),
+    (r"SelfAttention\.o$", "attention output"),
+    (r"(^|\.)(intermediate\.dense|lin1|fc1|up_proj|gate_proj|ffn|c_fc|wi(_\d)?|linear1)$", "ffn in"),
+    (r"(^|\.)(output\.dense|lin2|fc2|down_proj|ffn_output|mlp\.c_proj|wo|linear2)$", "ffn out"),
+)
+_NEVER = re.compile(r"(^|\.)(\w*embed\w*|pooler|classifier|lm_head|qa_outputs|score|cls|head|pre_classifier)(\.|$)")
+
+
+@dataclass(frozen=True)
+class Site:
+    """One prunable weight.
+
+    Attributes:
+        name: path of its module in the model.
+        module: the module that owns the weight.
+        role: one of ``ROLES``.
+        layer: number of its block, from 0.
+        heads: attention heads its rows (columns for the attention output) divide into, None elsewhere.
+    """
+
+    name: str
+    module: nn.Module
+    role: str
+    layer: int
+    heads: int | None
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The raw weight, before any mask."""
+        if hasattr(self.module, "parametrizations"):
+            raw: torch.Tensor = self.module.parametrizations["weight"].original  # type: ignore[index,union-attr,assignment]
+            return raw
+        plain: torch.Tensor = self.module.weight  # type: ignore[assignment]
+        return plain
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Parameters under each denominator."""
+
+    prunable: int
+    encoder: int
+    model: int
+
+    def keeps(self, kept: int) -> dict[str, float]:
+        """Fractions kept when ``kept`` prunable weights survive; what cannot be pruned counts as kept."""
+        lost = self.prunable - kept
+        return {
+            "keep_prunable": kept / self.prunable,
+            "keep_encoder": (self.encoder - lost) / self.encoder,
+            "keep_model": (self.model - lost) / self.model,
+        }
+
+
+def role_of(path: str) -> str:
+    """The role of a linear module from the end of its path; "other" when no known name matches."""
+    for pattern, role in _PATTERNS:
+        if re.search(pattern, path):
+            return role
+    return "other"
+
+
+def _block(path: str, conv: bool) -> str | None:
+    """The path of the repeated block a module lives in: up to the first number, for stages of convolutions the second."""
+    numbers = [m.end() for m in re.finditer(r"\.\d+(?=\.|$)", path)]
+    if not numbers:
+        return None
+    return path[: numbers[1] if conv and len(numbers) > 2 else numbers[0]]
+
+
+def _candidates(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
+    seen: set[int] = set()
+    for name, module in model.named_modules():
+        conv = isinstance(module, nn.Conv2d)
+        if not isinstance(module, nn.Linear | nn.Conv2d | Conv1D) or _NEVER.search(name):
+            continue
+        block = _block(name, conv)
+        if block is None or id(module.weight) in seen:
+            continue
+        seen.add(id(module.weight))
+        yield name, module, block
+
+
+def _heads(model: nn.Module, role: str) -> int | None:
+    config = getattr(model, "config", None)
+    text = getattr(config, "text_config", config)
+    heads = next((getattr(text, n) for n in ("num_attention_heads", "n_heads", "n_head") if hasattr(text, n)), None)
+    if role in ("key", "value"):
+        heads = getattr(text, "num_key_value_heads", None) or heads
+    return int(heads) if heads and role in ("query", "key", "value", "attention output") else None
+
+
+def find_sites(model: nn.Module) -> list[Site]:
+    """Finds every prunable weight of a model.
+
+    Args:
+        model: any Hugging Face model, before masks are attached. A weight shared by several layers is listed once.
+
+    Returns:
+        sites in the order of the model's modules.
+
+    Raises:
+        SiteError: nothing prunable was found.
+    """
+    blocks: dict[str, int] = {}
+    sites = []
+    for name, module, block in _candidates(model):
+        role = "conv" if isinstance(module, nn.Conv2d) else role_of(name)
+        layer = blocks.setdefault(block, len(blocks))
+        sites.append(Site(name, module, role, layer, _heads(model, role)))
+    if not sites:
+        raise SiteError(
+            f"no prunable weight was found in a {type(model).__name__}: searched were linear and convolution weights inside "
+            "numbered blocks, outside embeddings, poolers and heads; choose a transformer or a residual network, or add "
+            "the family's names to the table in analysis/engine/sites.py."
+        )
+    return sites
+
+
+def count_parameters(model: nn.Module, sites: list[Site]) -> Counts:
+    """Counts parameters under each denominator; shared tensors count once.
+
+    The encoder is everything inside the repeated blocks that hold sites: their weights, biases and norms (85,054,464 for
+    BERT-base, of which 84,934,656 are prunable).
+    """
+    own = {id(s.weight): s.weight.numel() for s in sites}
+    prefixes = tuple({f"{_block(s.name, s.role == 'conv')}." for s in sites})
+    encoder = {
+        id(p): p.numel() for n, p in model.named_parameters(remove_duplicate=False) if n.startswith(prefixes)
+    }
+    return Counts(sum(own.values()), sum(encoder.values()), sum(p.numel() for p in model.parameters()))

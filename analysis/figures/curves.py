@@ -1,0 +1,269 @@
+"""What sparsity costs: the measured quality against keep, one line per recipe, seeds as bands."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from analysis.figures import base, theme
+
+KEPT = "weights kept (% of prunable weights)"
+
+
+def accuracy_keep(
+    curves: pd.DataFrame,
+    points: pd.DataFrame | None = None,
+    *,
+    x_title: str = KEPT,
+    metric: str = "accuracy",
+    floor: float | None = None,
+    dense: float | None = None,
+    published: pd.DataFrame | None = None,
+    facet: str = "",
+    log: bool = True,
+    percent: bool = True,
+    title: str = "",
+    dark: bool = False,
+    height: int = 480,
+) -> go.Figure:
+    """Draws quality against keep: a line per recipe through the means of its seeds, a band from worst to best seed.
+
+    Args:
+        curves: recipe, keep in [0, 1], mean, low, high, runs, and the facet column (``frames.curves``); rows
+            with True in an optional column "estimated" were computed from other points and are drawn hollow.
+        points: single runs: recipe, keep_prunable (or keep), value, recorded, seed, and the facet column
+            (``frames.results``); recorded runs are small and filled, one's own larger with an outline.
+        x_title: quantity and denominator of the horizontal axis.
+        metric: quantity of the vertical axis, such as "test accuracy".
+        floor: value of always giving the most common answer.
+        dense: value of the unpruned model.
+        published: recipe, keep, value and source of printed results, drawn hollow.
+        facet: column that splits the figure into panels side by side, "" for one panel.
+        log: True for a logarithmic horizontal axis.
+        percent: True when the horizontal values are fractions to be shown in per cent.
+        title: heading inside the figure.
+        dark: True for the dark page.
+        height: height in pixels.
+
+    Returns:
+        a line figure; nothing is smoothed or extrapolated.
+    """
+    known = base.finite(curves, ["keep", "mean"])
+    panels: list[object] = list(pd.unique(known[facet])) if facet and len(known) else [None]
+    panels = panels[:4]
+    fig = _canvas(known, panels, facet, x_title, metric, title, dark, height)
+    if known.empty and (points is None or points.empty):
+        return base.nothing(
+            fig, "No finished run with a final evaluation yet: start one on the launch page.", dark=dark
+        )
+    times = 100.0 if percent else 1.0
+    named: set[str] = set()
+    for column, panel in enumerate(panels, start=1):
+        part = known if panel is None else known[known[facet] == panel]
+        for recipe, line in part.groupby("recipe", sort=True):
+            _line(fig, line.sort_values("keep"), str(recipe), times, column, named)
+        _singles(fig, points, facet, panel, times, column, dark)
+        _published(fig, published, times, column, named)
+        _levels(fig, floor, dense, column, column == len(panels), dark)
+    if log:
+        fig.update_xaxes(type="log")
+        _log_ticks(fig, known, points, times)
+    return base.legend_above(fig)
+
+
+def _canvas(
+    known: pd.DataFrame,
+    panels: list[object],
+    facet: str,
+    x: str,
+    metric: str,
+    title: str,
+    dark: bool,
+    height: int,
+) -> go.Figure:
+    recipes = known["recipe"].nunique() if len(known) else 0
+    fig = base.start(
+        x=x,
+        y=metric,
+        title=title,
+        dark=dark,
+        height=height,
+        alt=f"{metric} against {x} for {recipes} recipes.",
+        how="Lines join the means of the seeds, bands reach from the worst to the best seed (n on hover). "
+        "Where bands overlap, the order of two recipes is not settled.",
+    )
+    if len(panels) > 1:
+        layout = fig.layout
+        names = [
+            f"{facet.replace('_', ' ')} {base.text(p if not isinstance(p, float) else f'{p:g}')}"
+            for p in panels
+        ]
+        fig = make_subplots(
+            rows=1, cols=len(panels), shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=names
+        )
+        fig.update_layout(template=theme.template(dark), height=height, meta=layout.meta, title=layout.title)
+        fig.update_xaxes(title={"text": x})
+        fig.update_yaxes(title={"text": metric}, col=1)
+    return fig
+
+
+def _line(
+    fig: go.Figure, line: pd.DataFrame, recipe: str, times: float, column: int, named: set[str]
+) -> None:
+    style = theme.recipe_style(recipe)
+    name = base.text(theme.recipe_title(recipe))
+    x = base.short(line["keep"] * times)
+    where = {"row": 1, "col": column} if fig._has_subplots() else {}
+    several = (line["runs"] > 1).any()
+    if several:
+        band = np.concatenate(
+            [line["high"].to_numpy(dtype=np.float64), line["low"].to_numpy(dtype=np.float64)[::-1]]
+        )
+        fig.add_trace(
+            go.Scatter(
+                x=np.concatenate([x, x[::-1]]),
+                y=base.short(band),
+                fill="toself",
+                fillcolor=theme.fade(style.color, 0.18),
+                line={"width": 0},
+                mode="lines",
+                hoverinfo="skip",
+                legendgroup=recipe,
+                showlegend=False,
+            ),
+            **where,
+        )
+    estimated = base.column(line, "estimated", False).astype(bool).to_numpy()
+    symbols = [style.symbol + ("-open" if e else "") for e in estimated]
+    spread = np.stack([line["low"], line["high"], line["runs"]], axis=-1).astype(np.float32)
+    fig.add_trace(
+        go.Scatter(
+            x=x,
+            y=base.short(line["mean"]),
+            mode="lines+markers",
+            line={"color": style.color, "dash": "dot" if estimated.all() else style.dash, "width": 2.2},
+            marker={
+                "symbol": symbols,
+                "color": style.color,
+                "size": 9,
+                "line": {"width": 1, "color": style.color},
+            },
+            name=name,
+            legendgroup=recipe,
+            showlegend=recipe not in named,
+            customdata=spread,
+            hovertemplate="%{x:.3g}: %{y:.4f}<br>%{customdata[0]:.4f} to %{customdata[1]:.4f}, "
+            "n = %{customdata[2]:.0f}<extra>" + name + "</extra>",
+        ),
+        **where,
+    )
+    named.add(recipe)
+
+
+def _singles(
+    fig: go.Figure,
+    points: pd.DataFrame | None,
+    facet: str,
+    panel: object,
+    times: float,
+    column: int,
+    dark: bool,
+) -> None:
+    if points is None or points.empty:
+        return
+    x = "keep" if "keep" in points.columns else "keep_prunable"
+    known = base.finite(points, [x, "value"])
+    if facet and panel is not None and facet in known.columns:
+        known = known[known[facet] == panel]
+    where = {"row": 1, "col": column} if fig._has_subplots() else {}
+    for recorded, word, size, width in ((True, "recorded run", 5, 0), (False, "your run", 9, 1.5)):
+        mine = known[base.column(known, "recorded", False).astype(bool) == recorded]
+        for recipe, part in mine.groupby("recipe", sort=True):
+            style = theme.recipe_style(str(recipe))
+            part = base.thin(part, 500)
+            seeds = base.column(part, "seed", 0).to_numpy(dtype=np.float64)
+            fig.add_trace(
+                go.Scatter(
+                    x=base.short(part[x] * times),
+                    y=base.short(part["value"]),
+                    mode="markers",
+                    marker={
+                        "symbol": style.symbol,
+                        "size": size,
+                        "color": style.color,
+                        "opacity": 0.6 if recorded else 0.95,
+                        "line": {"width": width, "color": theme.ink(dark).text},
+                    },
+                    legendgroup=str(recipe),
+                    showlegend=False,
+                    customdata=base.short(seeds),
+                    hovertemplate=f"%{{x:.3g}}: %{{y:.4f}}<br>{word}, seed %{{customdata:.0f}}<extra>"
+                    f"{base.text(theme.recipe_title(str(recipe)))}</extra>",
+                ),
+                **where,
+            )
+
+
+def _published(
+    fig: go.Figure, published: pd.DataFrame | None, times: float, column: int, named: set[str]
+) -> None:
+    if published is None or published.empty:
+        return
+    where = {"row": 1, "col": column} if fig._has_subplots() else {}
+    for recipe, part in base.finite(published, ["keep", "value"]).groupby("recipe", sort=True):
+        style = theme.recipe_style(str(recipe))
+        name = f"{base.text(theme.recipe_title(str(recipe)))} (published)"
+        part = base.thin(part.sort_values("keep"), 200)
+        fig.add_trace(
+            go.Scatter(
+                x=base.short(part["keep"] * times),
+                y=base.short(part["value"]),
+                mode="markers",
+                marker={
+                    "symbol": style.symbol + "-open",
+                    "size": 10,
+                    "color": style.color,
+                    "line": {"width": 1.5},
+                },
+                name=name,
+                showlegend=name not in named,
+                text=base.texts(base.column(part, "source"), 80),
+                hovertemplate="%{x:.3g}: %{y:.4f}<br>%{text}<extra>" + name + "</extra>",
+            ),
+            **where,
+        )
+        named.add(name)
+
+
+def _levels(
+    fig: go.Figure, floor: float | None, dense: float | None, column: int, label: bool, dark: bool
+) -> None:
+    page = theme.ink(dark)
+    where = {"row": 1, "col": column} if fig._has_subplots() else {}
+    style = theme.recipe_style("dense")
+    for value, words, color, dash, position in (
+        (dense, "dense, nothing pruned", page.text, style.dash, "top right"),
+        (floor, "floor: always the most common answer", page.faint, "dot", "bottom right"),
+    ):
+        if value is None or not np.isfinite(value):
+            continue
+        extra = {"annotation_text": words, "annotation_position": position} if label else {}
+        fig.add_hline(y=float(value), line={"color": color, "dash": dash, "width": 1.5}, **extra, **where)
+
+
+def _log_ticks(fig: go.Figure, known: pd.DataFrame, points: pd.DataFrame | None, times: float) -> None:
+    """Writes plain numbers on a logarithmic axis: 1, 3, 10, 30, 100, not powers and bare digits."""
+    values = [known["keep"].to_numpy(dtype=np.float64)] if len(known) else []
+    if points is not None and len(points):
+        values.append(
+            points["keep" if "keep" in points.columns else "keep_prunable"].to_numpy(dtype=np.float64)
+        )
+    seen = np.concatenate(values) * times if values else np.array([])
+    seen = seen[np.isfinite(seen) & (seen > 0)]
+    if not len(seen):
+        return
+    low, high = np.floor(np.log10(seen.min() * 0.9)), np.ceil(np.log10(seen.max()))
+    ticks = [float(d * 10.0**e) for e in range(int(low), int(high) + 1) for d in (1, 2, 5)]
+    fig.update_xaxes(tickvals=ticks, ticktext=[f"{t:g}" for t in ticks])

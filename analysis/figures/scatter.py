@@ -1,0 +1,214 @@
+"""Which weights were kept, and why: the weight × score plane, and the pre-trained × trained plane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis.figures import base, density, theme
+
+WEIGHT, START, SCORE = "weight value (no unit)", "pre-trained weight value (no unit)", "score (no unit)"
+MOST_POINTS = 4000
+MOST_LINES = 12
+
+
+def weight_score(
+    plane: pd.DataFrame,
+    points: pd.DataFrame,
+    *,
+    title: str = "",
+    threshold: float | Sequence[float] | None = None,
+    show: str = "both",
+    quadrants: pd.DataFrame | None = None,
+    split: float | None = None,
+    level: float = 0.0,
+    y_title: str = SCORE,
+    dark: bool = False,
+    height: int = 560,
+) -> go.Figure:
+    """Draws all weights as exact bins of weight × score, with a sample of single weights over them.
+
+    Args:
+        plane: bins: x, y, dx, dy, kept, pruned (``frames.plane``).
+        points: sample: w, score, kept (``frames.points``); at most 4,000 are drawn.
+        title: heading inside the figure.
+        threshold: score above which weights were kept, or one such score per site.
+        show: "both", or only the "kept" or "pruned" weights.
+        quadrants: counts of the four quarters (``frames.quadrants``), written into the corners.
+        split: size |w| that divides large from small in ``quadrants``, drawn as two vertical lines.
+        level: score that divides rising from falling in ``quadrants``.
+        y_title: quantity and unit of the score.
+        dark: True for the dark page.
+        height: height in pixels.
+
+    Returns:
+        a figure in which dragging selects a box; the bins carry exact counts.
+    """
+    kept, pruned = _totals(plane)
+    fig = base.start(
+        x=WEIGHT,
+        y=y_title,
+        title=title,
+        dark=dark,
+        height=height,
+        alt=f"Density of {kept + pruned:,} weights by value and score; {kept:,} kept and {pruned:,} pruned.",
+        how="Each cell counts all weights with that value and score: hue shows the share kept, depth how many there are. "
+        "Drag a box to see which layers and roles its weights belong to.",
+    )
+    if plane.empty and points.empty:
+        return base.nothing(
+            fig, "No weights and scores yet: they are written when a run saves a snapshot.", dark=dark
+        )
+    _bins(fig, plane, show, dark)
+    _sample(fig, points, "w", "score", show, dark)
+    _thresholds(fig, threshold, dark)
+    if quadrants is not None and len(quadrants):
+        _corners(fig, quadrants, split, level, dark)
+    return _selectable(fig)
+
+
+def start_final(
+    plane: pd.DataFrame,
+    points: pd.DataFrame,
+    *,
+    title: str = "",
+    show: str = "both",
+    dark: bool = False,
+    height: int = 560,
+) -> go.Figure:
+    """Draws all weights by their pre-trained and their present value, with the line on which a weight has not moved.
+
+    Args:
+        plane: bins: x = pre-trained value, y = present value, dx, dy, kept, pruned (``frames.plane(…, "start")``).
+        points: sample: w0, w, kept (``frames.points``).
+        title: heading inside the figure.
+        show: "both", or only the "kept" or "pruned" weights.
+        dark: True for the dark page.
+        height: height in pixels.
+
+    Returns:
+        a figure in which dragging selects a box.
+    """
+    kept, pruned = _totals(plane)
+    fig = base.start(
+        x=START,
+        y="weight value after training, before masking (no unit)",
+        title=title,
+        dark=dark,
+        height=height,
+        alt=f"Density of {kept + pruned:,} weights by pre-trained and trained value; {kept:,} kept, {pruned:,} pruned.",
+        how="On the diagonal a weight has not moved. Kept weights in two outer bands were chosen by size before training; "
+        "kept weights near zero were chosen by how they moved.",
+    )
+    if plane.empty and points.empty:
+        return base.nothing(fig, "No weights yet: they are written when a run saves a snapshot.", dark=dark)
+    _bins(fig, plane, show, dark)
+    _sample(fig, points, "w0", "w", show, dark)
+    low, high = _reach(plane, points)
+    fig.add_trace(
+        go.Scatter(
+            x=[low, high],
+            y=[low, high],
+            mode="lines",
+            line={"color": theme.ink(dark).text, "width": 1.2, "dash": "dash"},
+            name="not moved",
+            hoverinfo="skip",
+        )
+    )
+    return _selectable(fig)
+
+
+def _totals(plane: pd.DataFrame) -> tuple[int, int]:
+    return (0, 0) if plane.empty else (int(plane["kept"].sum()), int(plane["pruned"].sum()))
+
+
+def _bins(fig: go.Figure, plane: pd.DataFrame, show: str, dark: bool) -> None:
+    plane = base.finite(plane, ["x", "y", "dx", "dy"])
+    if len(plane):
+        fig.add_trace(density.heatmap(plane, show, dark))
+
+
+def _sample(fig: go.Figure, points: pd.DataFrame, x: str, y: str, show: str, dark: bool) -> None:
+    if points.empty:
+        return
+    known = base.thin(base.finite(points, [x, y]), MOST_POINTS)
+    page = theme.ink(dark)
+    for kept, symbol, name in ((False, "circle-open", "pruned (sample)"), (True, "circle", "kept (sample)")):
+        part = known[known["kept"] == kept]
+        if part.empty or show == ("pruned" if kept else "kept"):
+            continue
+        marker = {"symbol": symbol, "size": 4, "color": page.text, "line": {"width": 0.8, "color": page.text}}
+        if kept:
+            marker["line"] = {"width": 0.8, "color": page.paper}
+        fig.add_trace(
+            go.Scattergl(
+                x=base.short(part[x]),
+                y=base.short(part[y]),
+                mode="markers",
+                marker=marker,
+                opacity=0.75 if kept else 0.35,
+                name=name,
+                hovertemplate="%{x:.4g}, %{y:.4g}<extra>" + name + "</extra>",
+            )
+        )
+
+
+def _thresholds(fig: go.Figure, threshold: float | Sequence[float] | None, dark: bool) -> None:
+    values = np.unique(np.atleast_1d(np.asarray([] if threshold is None else threshold, dtype=np.float64)))
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return
+    color = theme.ink(dark).text
+    drawn = values if len(values) <= MOST_LINES else values[[0, -1]]
+    for value in drawn:
+        fig.add_hline(
+            y=float(value), line={"color": color, "width": 1.4 if len(values) == 1 else 0.7, "dash": "dash"}
+        )
+    words = "threshold" if len(values) == 1 else f"{len(values)} thresholds, one per site"
+    if len(values) > MOST_LINES:
+        words += " (lowest and highest drawn)"
+    fig.add_annotation(
+        x=1, xref="paper", xanchor="right", y=float(drawn[-1]), yanchor="bottom", text=words, showarrow=False
+    )
+
+
+def _corners(fig: go.Figure, quadrants: pd.DataFrame, split: float | None, level: float, dark: bool) -> None:
+    page = theme.ink(dark)
+    line = {"color": page.faint, "width": 1, "dash": "dot"}
+    if split is not None and np.isfinite(split):
+        for side in (-split, split):
+            fig.add_vline(x=float(side), line=line)
+    fig.add_hline(y=float(level), line=line)
+    for row in quadrants.to_dict("records"):
+        rising, is_large = row["score"] == "rising", row["size"] == "large"
+        share = base.percent(row["kept"] / row["weights"]) if row["weights"] else "–"
+        fig.add_annotation(
+            text=f"<b>{row['size']}, {row['score']}</b><br>{row['weights']:,} weights<br>{share} kept",
+            x=0.99 if is_large else 0.5,
+            xref="paper",
+            xanchor="right" if is_large else "center",
+            y=0.99 if rising else 0.01,
+            yref="paper",
+            yanchor="top" if rising else "bottom",
+            showarrow=False,
+            align="right" if is_large else "center",
+            font={"size": 11, "color": page.text},
+            bgcolor=theme.fade(page.paper, 0.75),
+        )
+
+
+def _reach(plane: pd.DataFrame, points: pd.DataFrame) -> tuple[float, float]:
+    values = [plane["x"], plane["y"]] if len(plane) else [points["w0"], points["w"]]
+    known = np.concatenate([v.to_numpy(dtype=np.float64) for v in values])
+    known = known[np.isfinite(known)]
+    return (float(known.min()), float(known.max())) if len(known) else (-1.0, 1.0)
+
+
+def _selectable(fig: go.Figure) -> go.Figure:
+    fig.update_layout(dragmode="select", selectdirection="any")
+    fig.update_xaxes(zeroline=False, showgrid=False)
+    fig.update_yaxes(zeroline=False, showgrid=False)
+    return base.legend_above(fig)

@@ -1,0 +1,125 @@
+"""Losses: named terms whose weighted sum is minimised. Each class has a pure function beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from analysis.lazy import torch
+from analysis.parts.base import Part, knob
+from analysis.parts.reparam import HardConcrete
+
+
+@dataclass(frozen=True)
+class LossContext:
+    """What a loss term may look at."""
+
+    task: torch.Tensor
+    logits: Mapping[str, torch.Tensor]
+    teacher: Mapping[str, torch.Tensor]
+    scores: Sequence[torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Task(Part):
+    """The loss of the task itself, as the model computes it from its labels."""
+
+    weight: float = knob(1.0, "weight of the task loss", low=0, high=100)
+
+    title: ClassVar[str] = "task loss"
+    needs_teacher: ClassVar[bool] = False
+
+    def value(self, ctx: LossContext) -> torch.Tensor:
+        """Returns the unweighted scalar."""
+        return ctx.task
+
+
+def distillation(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Logit distillation: T^2 * KL(softmax(teacher / T) || softmax(student / T)), mean over rows.
+
+    Args:
+        student: logits, shape [..., classes].
+        teacher: logits of the same shape.
+        temperature: T > 0.
+
+    Returns:
+        a scalar, 0 when the logits agree up to a constant per row.
+    """
+    rows = student.reshape(-1, student.shape[-1]).float()
+    wanted = torch.softmax(teacher.reshape(rows.shape).float() / temperature, dim=-1)
+    given = torch.log_softmax(rows / temperature, dim=-1)
+    kl = torch.nn.functional.kl_div(given, wanted, reduction="batchmean")
+    return kl * temperature**2
+
+
+@dataclass(frozen=True)
+class LogitDistillation(Part):
+    """Makes the student's logits follow those of a dense, fine-tuned teacher (Hinton, Vinyals, Dean 2015).
+
+    With several heads (start and end of an answer) the mean of their terms; with one output (regression) the squared
+    difference.
+    """
+
+    weight: float = knob(0.9, "weight of the distillation loss; the task loss then gets 0.1", low=0, high=100)
+    temperature: float = knob(2.0, "softening of both distributions", low=0.1, high=100, log=True)
+
+    title: ClassVar[str] = "logit distillation"
+    needs_teacher: ClassVar[bool] = True
+
+    def value(self, ctx: LossContext) -> torch.Tensor:
+        """Returns the unweighted scalar."""
+        terms = []
+        for name, logits in ctx.logits.items():
+            if logits.shape[-1] == 1:
+                terms.append((logits.float() - ctx.teacher[name].float()).square().mean())
+            else:
+                terms.append(distillation(logits, ctx.teacher[name], self.temperature))
+        return torch.stack(terms).mean()
+
+
+def double_mean(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Mean over each tensor, then the unweighted mean over tensors.
+
+    A plain sum, as the paper writes it, would give the penalty weight another meaning for every model size.
+    """
+    return torch.stack([t.mean() for t in tensors]).mean()
+
+
+@dataclass(frozen=True)
+class SigmoidPenalty(Part):
+    """Pulls all scores down: R = mean over matrices of mean sigma(S).
+
+    With ``steer`` the weight is only the starting point of a controller that makes the kept fraction follow the asked one
+    (ours; the papers scan the weight by hand). Without it the weight is the fixed lambda of the reference.
+    """
+
+    weight: float = knob(100.0, "lambda, the weight of the penalty", low=0, high=1e7, log=True)
+    steer: bool = knob(True, "adapt lambda so that the asked keep is reached")
+
+    title: ClassVar[str] = "penalty on sigma(S)"
+    needs_teacher: ClassVar[bool] = False
+
+    def value(self, ctx: LossContext) -> torch.Tensor:
+        """Returns the unweighted scalar in [0, 1]."""
+        return double_mean([torch.sigmoid(s) for s in ctx.scores])
+
+
+@dataclass(frozen=True)
+class GatePenalty(Part):
+    """The expected number of open gates: mean over matrices of mean sigma(S - b ln(-low / high))."""
+
+    weight: float = knob(100.0, "lambda, the weight of the penalty", low=0, high=1e7, log=True)
+    steer: bool = knob(True, "adapt lambda so that the asked keep is reached")
+
+    title: ClassVar[str] = "penalty on open gates"
+    needs_teacher: ClassVar[bool] = False
+    shift: ClassVar[float] = -HardConcrete.temperature * math.log(-HardConcrete.low / HardConcrete.high)
+
+    def value(self, ctx: LossContext) -> torch.Tensor:
+        """Returns the unweighted scalar in [0, 1]."""
+        return double_mean([torch.sigmoid(s + self.shift) for s in ctx.scores])
+
+
+Penalty = SigmoidPenalty | GatePenalty

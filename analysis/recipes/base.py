@@ -1,0 +1,33 @@
+"""What a recipe is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from analysis.spec import LineUp
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named line-up of parts.
+
+    Attributes:
+        name: the word in specs and on the command line; also the stem of the card's file.
+        title: the word on pages.
+        paper: where the method was published, or what it is when nobody published it.
+        summary: one sentence for lists.
+        lineup: one part per slot, with the defaults for a pre-trained encoder on real data.
+        keep: fraction kept when nothing is asked.
+        tuned: settings (the grammar of ``--set``) per task source that replace the defaults there; chosen on the
+            development split of that task.
+    """
+
+    name: str
+    title: str
+    paper: str
+    summary: str
+    lineup: LineUp
+    keep: float = 0.1
+    tuned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -1,0 +1,89 @@
+"""From a recipe's name and a few choices to a spec."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from analysis.errors import SpecError
+from analysis.parts.losses import LogitDistillation, Task
+from analysis.spec import RunSpec, TaskSpec, Training, installed_versions, with_settings
+
+COMMON: dict[str, dict[str, Any]] = {
+    "bundled:opinions": {"optimizer.lr": 1e-3, "training.steps": 300, "training.precision": "fp32"},
+    "bundled:digits": {"optimizer.lr": 5e-4, "training.steps": 300, "training.precision": "fp32"},
+}
+
+
+def build(
+    recipe: str,
+    model: str,
+    task: str | TaskSpec,
+    *,
+    keep: float | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    teacher: str = "",
+    name: str = "",
+) -> RunSpec:
+    """Writes the spec of one run.
+
+    Args:
+        recipe: a name in the catalogue.
+        model: bundled:text, bundled:digits, run:ID, a local folder or a hub id.
+        task: bundled:opinions, bundled:digits, a local file or folder, a hub dataset, or a full TaskSpec.
+        keep: fraction of prunable weights that stays, in (0, 1]; None for the recipe's own.
+        seed: seed of head, data order, dropout and random scores.
+        steps: optimizer steps; None for the default of the task.
+        settings: changes in the grammar of ``--set``.
+        teacher: a fine-tuned model whose logits are followed; "" for none.
+        name: a label for people.
+
+    Returns:
+        the spec.
+
+    Raises:
+        SpecError: an unknown recipe, or a value that is not allowed.
+    """
+    from analysis.recipes import RECIPES
+
+    if recipe not in RECIPES:
+        raise SpecError(f"recipe is {recipe!r}; allowed is one of {', '.join(RECIPES)}.")
+    r = RECIPES[recipe]
+    data = task if isinstance(task, TaskSpec) else TaskSpec(source=task)
+    parts = r.lineup
+    if teacher:
+        parts = dataclasses.replace(parts, distillation=LogitDistillation(), task=Task(weight=0.1))
+    plan: dict[str, Any] = {**COMMON.get(data.source, {}), **r.tuned.get(data.source, {}), **(settings or {})}
+    if steps is not None:
+        plan["training.steps"] = steps
+    spec = RunSpec(
+        recipe=recipe,
+        model=model,
+        task=data,
+        parts=parts,
+        training=Training(steps=2000),
+        keep=r.keep if keep is None else keep,
+        seed=seed,
+        teacher=teacher,
+        name=name,
+        versions=installed_versions(),
+    )
+    return with_settings(spec, plan)
+
+
+def card(recipe: str) -> str:
+    """Returns the text (Markdown) of a recipe's card.
+
+    Raises:
+        SpecError: the recipe has no card.
+    """
+    path = Path(__file__).parent / f"{recipe}.md"
+    from analysis.recipes import RECIPES
+
+    if recipe not in RECIPES or not path.is_file():
+        raise SpecError(f"recipe is {recipe!r}; cards exist for {', '.join(RECIPES)}.")
+    return path.read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Run folders: create, claim, append, read, recover. Only these files cross processes."""

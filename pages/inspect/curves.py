@@ -1,0 +1,39 @@
+"""What does sparsity cost?"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from analysis.figures import curves as figures
+from analysis.ui import cached, charts, guard, nav, pick, story, studies, url
+
+CLAIM = (
+    "**Quality against how much is kept: one line per recipe, a band from the worst seed to the best.** "
+    "The dotted floor is what always giving the most common answer would score."
+)
+
+with story.page("Curves", CLAIM):
+    study = studies.choose(cached.results(nav.runs_dir()))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        axis = url.switch("Kept of", list(studies.AXES), key="of", name=studies.AXES.__getitem__)
+        rates = url.switch("Learning rate", list(studies.RATES), key="lr", name=studies.RATES.__getitem__)
+        facet = url.switch("Panels", ["", "lr", "teacher"], key="panels", name=lambda f: {"": "one", "lr": "per learning rate"}.get(f, f"per {f}"))
+        log = url.value("Logarithmic", key="log", default=True, widget=st.toggle)
+        single = url.value("Single runs", key="single", default=True, widget=st.toggle)
+    found = studies.curves(study, axis, rates, facet)
+    figure = figures.accuracy_keep(
+        found.curves,
+        found.points if single else None,
+        x_title=studies.title(axis),
+        metric=study.metric,
+        floor=study.floor,
+        dense=study.dense,
+        facet=facet,
+        log=log,
+        dark=charts.dark(),
+    )
+    charts.chart(figure, key="curves", revision=f"{axis}{log}{facet}")
+    for sentence in found.sentences:
+        st.markdown(f"- {guard.escape(sentence)}")
+    charts.data(found.curves, figure, name="curves")
+    charts.data(found.points, name="runs", title="Single runs and downloads")

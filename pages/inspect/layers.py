@@ -1,0 +1,42 @@
+"""Where did the sparsity go?"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from analysis.figures import layers as figures
+from analysis.ui import cached, charts, pick, story, url
+
+CLAIM = "**The same sparsity can be spread in many ways.** See which layers and roles a run emptied, down to a single mask."
+VIEWS = {"map": "Map", "bars": "Several runs", "structure": "Emptied structures", "mask": "One mask"}
+
+with story.page("Layers", CLAIM):
+    infos = pick.masked_runs()
+    info = pick.run(infos)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        view = url.switch("View", list(VIEWS), key="view", name=VIEWS.__getitem__)
+        value = url.switch("Number", ["keep", "sparsity"], key="value", name=str.capitalize) if view in ("map", "bars") else ""
+    step = pick.snapshot(info) if view != "bars" else None
+
+    if view == "map":
+        frame = cached.frame("sites", info.path, number=step)
+        figure = figures.heat(frame, value, dark=charts.dark())
+    elif view == "bars":
+        chosen = pick.several(infos, "Runs side by side", "runs", pick.rivals(infos, info))
+        by = url.switch("Bars per", ["layer", "role", "site"], key="by")
+        labelled = pick.names(chosen)
+        tables = {label: cached.frame("sites", one.path) for label, one in labelled.items()}
+        styles = {label: one.recipe for label, one in labelled.items()}
+        figure = figures.bars(tables, value, by=by, recipes=styles, dark=charts.dark())
+        frame = pick.stack(tables)
+    elif view == "structure":
+        frame = cached.frame("structure", info.path, number=step)
+        figure = figures.structure(frame, dark=charts.dark())
+    else:
+        site = pick.site(info)
+        frame = cached.frame("mask_picture", info.path, site=site.name, number=step)
+        figure = figures.mask_picture(
+            frame, heads=site.heads, heads_along=site.heads_along, shape=site.shape, dark=charts.dark()
+        )
+    charts.chart(figure, key=f"layers-{view}", revision=f"{value}")
+    charts.data(frame, figure, name=f"{info.id}-{view}")
