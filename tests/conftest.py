@@ -14,6 +14,10 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["STREAMLIT_BROWSER_GATHER_USAGE_STATS"] = "false"
 
+import json
+import random
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,3 +75,64 @@ def _own_runs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 def root() -> Path:
     """The clone: the folder app.py is in."""
     return ROOT
+
+
+WORDS = ("good", "bad", "fine", "poor", "film", "meal", "room", "the", "was", "not", "very", "a", "and", "but")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Paths of a model (a random BERT of two narrow layers) and of a task (400 sentences): milliseconds a step."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS]
+    raw = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.Whitespace()
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=raw, **names).save_pretrained(folder / "model")
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=32,
+        initializer_range=0.2,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertForSequenceClassification(config).save_pretrained(folder / "model")
+    draw = random.Random(0)
+    with open(folder / "task.jsonl", "w", encoding="utf-8") as out:
+        for _ in range(400):
+            text = draw.choices(WORDS, k=8)
+            row = {"text": " ".join(text), "label": int("good" in text or "fine" in text)}
+            out.write(json.dumps(row) + "\n")
+    return {"model": str(folder / "model"), "task": str(folder / "task.jsonl")}
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A runs folder with a real runner that stays warm, for tests that launch real runs."""
+    from analysis.store import launch, runs
+
+    folder = tmp_path_factory.mktemp("lab") / "runs"
+    folder.mkdir()
+    before = os.environ.get("PRUNING_LAB_IDLE")
+    os.environ["PRUNING_LAB_IDLE"] = "120"
+    launch.ensure_runner(folder)
+    yield folder
+    for run in runs.list_runs(folder, recorded=False):
+        if not run.over:
+            launch.stop_run(folder, run.id, force=True)
+    launch.end_runner(folder)
+    end = time.monotonic() + 30
+    while launch.runner_alive(folder) and time.monotonic() < end:
+        time.sleep(0.05)
+    if before is None:
+        os.environ.pop("PRUNING_LAB_IDLE", None)
+    else:
+        os.environ["PRUNING_LAB_IDLE"] = before

@@ -5,7 +5,6 @@ The images are the 1,797 handwritten digits that come with scikit-learn.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from functools import cache
@@ -26,7 +25,20 @@ log = logging.getLogger(__name__)
 SIDE, CLASSES, FIRST_TASK_CLASS = 8, 5, 5
 SIZES = MappingProxyType({"train": 540, "validation": 136, "test": 220})
 SPLIT_SEED = 20
-WIDTH, LAYERS, HEADS, INNER, PATCH = 64, 4, 4, 256, 2
+SHAPE: dict[str, Any] = {
+    "image_size": SIDE,
+    "patch_size": 2,
+    "num_channels": 1,
+    "num_labels": CLASSES,
+    "hidden_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 256,
+    "initializer_range": 0.05,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+    "attn_implementation": "eager",
+}
 BATCH, RATE, WARM_UP = 32, 1e-3, 0.1
 STEPS = 600
 HELD_BACK = 101
@@ -35,7 +47,7 @@ HELD_BACK = 101
 
 @cache
 def _images(task: bool) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Shuffled images (n, 8, 8) in [0, 1] and classes 0..4: of digits 5 to 9 (task) or 0 to 4 (pre-training)."""
+    """Shuffled images (n, 8, 8) in [0, 1] and classes 0 to 4, of digits 5 to 9 (task) or 0 to 4."""
     from sklearn.datasets import load_digits
 
     everything = load_digits()
@@ -86,11 +98,7 @@ def build_digits(
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = ViTForImageClassification(ViTConfig(
-            hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS, intermediate_size=INNER,
-            image_size=SIDE, patch_size=PATCH, num_channels=1, num_labels=CLASSES, hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0, initializer_range=0.05, attn_implementation="eager",
-        ))
+        model = ViTForImageClassification(ViTConfig(**SHAPE))
     images, labels = (torch.from_numpy(part) for part in _images(task=False))
     pixels = images[:, None]  # (n, 1, 8, 8)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01, fused=True)
@@ -104,22 +112,34 @@ def build_digits(
         guesses = model(pixel_values=pixels[:HELD_BACK]).logits.argmax(-1)
     accuracy = float((guesses == labels[:HELD_BACK]).float().mean())
     # Without the head: what says 0 must not be the start of what says 5.
-    save(model.vit, out)
-    seconds = time.monotonic() - started
-    log.info("pre-trained on digits 0 to 4 in %.0f s, accuracy %.3f", seconds, accuracy)
-    (out / "pretraining.json").write_text(json.dumps({
-        "seed": seed, "steps": steps, "seconds": round(seconds), "accuracy": round(accuracy, 3),
-    }, indent=2) + "\n")
+    seconds = round(time.monotonic() - started)
+    save(
+        "digits",
+        model.vit,
+        out,
+        {
+            "seed": seed,
+            "steps": steps,
+            "seconds": seconds,
+            "accuracy": accuracy,
+            "held_back": HELD_BACK,
+        },
+    )
+    log.info("pre-trained on digits 0 to 4 in %d s, accuracy %.3f", seconds, accuracy)
     return accuracy
 
 
 def _learn(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, rate: float, pixels: torch.Tensor, labels: torch.Tensor
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    rate: float,
+    pixels: torch.Tensor,
+    labels: torch.Tensor,
 ) -> float:
     for group in optimizer.param_groups:
         group["lr"] = rate
     loss: torch.Tensor = model(pixel_values=pixels, labels=labels).loss
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return loss.item()

@@ -20,12 +20,25 @@ class Document(NamedTuple):
     second: str
 
 
-OPINION_SHARE = 0.5
+OPINION_SHARE = 0.6
+"""Share of the documents that are opinions."""
+REVIEW_SHARE = 0.3
+"""Share of those whose first sentence has a form of the opinions task."""
 AFTERWARDS = (
-    ("I would gladly come again", "I will recommend it", "I told everyone to go", "I left with a smile",
-     "I gave it five stars"),
-    ("I will never come again", "I will warn people", "I told everyone to stay away", "I left with a headache",
-     "I gave it one star"),
+    (
+        "I would gladly come again",
+        "I will recommend it",
+        "I told everyone to go",
+        "I left with a smile",
+        "I gave it five stars",
+    ),
+    (
+        "I will never come again",
+        "I will warn people",
+        "I told everyone to stay away",
+        "I left with a headache",
+        "I gave it one star",
+    ),
 )
 COLOURS = "red blue green yellow white black brown grey".split()
 OBJECTS = "lamp box key cup coat bag chair book clock map".split()
@@ -34,8 +47,12 @@ DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 NUMBERS = "one two three four five six seven eight nine ten eleven twelve".split()
 COMPARED = (("older", "younger"), ("taller", "shorter"), ("faster", "slower"), ("richer", "poorer"))
 OPPOSITES = (("left of", "right of"), ("above", "below"), ("in front of", "behind"))
-ANIMALS = {"bird": "sparrow robin owl duck", "fish": "trout salmon carp tuna", "insect": "bee moth wasp beetle",
-           "tree": "oak birch willow maple"}
+ANIMALS = {
+    "bird": "sparrow robin owl duck",
+    "fish": "trout salmon carp tuna",
+    "insect": "bee moth wasp beetle",
+    "tree": "oak birch willow maple",
+}
 
 
 def _listing(rng: Random) -> Document:
@@ -44,27 +61,35 @@ def _listing(rng: Random) -> Document:
     own, every = lexicon().adjectives[noun.kind][not good], lexicon().adjectives[EVERYTHING][not good]
     first, second, third = rng.sample(own + every, 3)
     verb = rng.choice(VERBS[not good])[0]
-    start = rng.choice([
-        f"the {noun.word} {noun.was} {first}, {second} and {third}",
-        f"I {verb} the {first} and {second} {noun.word}",
-        f"what {article(first) if not noun.plural else first} and {second} {noun.word}",
-    ])
+    start = rng.choice(
+        [
+            f"the {noun.word} {noun.was} {first}, {second} and {third}",
+            f"I {verb} the {first} and {second} {noun.word}",
+            f"what {article(first) if not noun.plural else first} and {second} {noun.word}",
+        ]
+    )
 
-    end = rng.choice([
-        f"I {rng.choice(VERBS[not good])[0]} the {noun.word}",
-        f"the {other.word} {other.was} {writer.adjective(other, good)} too",
-        f"it was all {' and '.join(rng.sample(every, 2))}",
-    ])
+    end = rng.choice(
+        [
+            f"I {rng.choice(VERBS[not good])[0]} the {noun.word}",
+            f"the {other.word} {other.was} {writer.adjective(other, good)} too",
+            f"it was all {' and '.join(rng.sample(every, 2))}",
+        ]
+    )
     return Document(sentence(start), sentence(end))
 
 
 def _consequence(rng: Random, good: bool) -> str:
     words = lexicon().adjectives[EVERYTHING][not good]
-    return sentence(rng.choice([
-        f"so {rng.choice(AFTERWARDS[not good])}",
-        f"in short, I think it was {' and '.join(rng.sample(words, 2))}",
-        f"I {rng.choice(VERBS[not good])[0]} it",
-    ]))
+    return sentence(
+        rng.choice(
+            [
+                f"so {rng.choice(AFTERWARDS[not good])}",
+                f"in short, I think it was {' and '.join(rng.sample(words, 2))}",
+                f"I {rng.choice(VERBS[not good])[0]} it",
+            ]
+        )
+    )
 
 
 def _clause(rng: Random) -> Document:
@@ -94,8 +119,10 @@ def _comparison(rng: Random) -> Document:
 def _sum(rng: Random) -> Document:
     has, finds = rng.randrange(2, 7), rng.randrange(1, 7)
     plural = plural_of(rng.choice(OBJECTS))
-    return Document(sentence(f"{rng.choice(PEOPLE)} has {NUMBERS[has - 1]} {plural} and finds {NUMBERS[finds - 1]} more"),
-                    f"That makes {NUMBERS[has + finds - 1]} {plural}.")
+    return Document(
+        sentence(f"{rng.choice(PEOPLE)} has {NUMBERS[has - 1]} {plural} and finds {NUMBERS[finds - 1]} more"),
+        f"That makes {NUMBERS[has + finds - 1]} {plural}.",
+    )
 
 
 def _weekday(rng: Random) -> Document:
@@ -113,7 +140,9 @@ def _whereabouts(rng: Random) -> Document:
 def _kind(rng: Random) -> Document:
     group = rng.choice(tuple(ANIMALS))
     seen = article(rng.choice(ANIMALS[group].split()))
-    return Document(sentence(f"{rng.choice(PEOPLE)} saw {seen} near the house"), sentence(f"it was {article(group)}"))
+    return Document(
+        sentence(f"{rng.choice(PEOPLE)} saw {seen} near the house"), sentence(f"it was {article(group)}")
+    )
 
 
 def _gift(rng: Random) -> Document:
@@ -123,14 +152,23 @@ def _gift(rng: Random) -> Document:
 
 
 def _report(rng: Random) -> Document:
-    who, thing, colour, true = rng.choice(PEOPLE), rng.choice(OBJECTS), rng.choice(COLOURS), rng.random() < 0.5
-    told = rng.choice([
-        f"{who} says that the {thing} is {colour}, {'and I agree' if true else 'but I disagree'}",
-        f"{who} is {'right' if true else 'wrong'} to say that the {thing} is {colour}",
-        f"{who} may say that the {thing} is {colour}, {'and' if true else 'but'} that is {'' if true else 'not '}true",
-        f"I expected the {thing} to be {colour}, {'and it was' if true else 'but it was not'}",
-        f"they told me about the {colour} {thing}, {'and they were right' if true else 'but they were wrong'}",
-    ])
+    who, thing, colour, true = (
+        rng.choice(PEOPLE),
+        rng.choice(OBJECTS),
+        rng.choice(COLOURS),
+        rng.random() < 0.5,
+    )
+    ending = "true" if true else "not true"
+    verdict = "and they were right" if true else "but they were wrong"
+    told = rng.choice(
+        [
+            f"{who} says that the {thing} is {colour}, {'and I agree' if true else 'but I disagree'}",
+            f"{who} is {'right' if true else 'wrong'} to say that the {thing} is {colour}",
+            f"{who} may say that the {thing} is {colour}, {'and' if true else 'but'} that is {ending}",
+            f"I expected the {thing} to be {colour}, {'and it was' if true else 'but it was not'}",
+            f"they told me about the {colour} {thing}, {verdict}",
+        ]
+    )
     return Document(sentence(told), f"I think the {thing} is {'' if true else 'not '}{colour}.")
 
 
@@ -139,7 +177,11 @@ def plural_of(word: str) -> str:
     return f"{word}es" if word.endswith("x") else f"{word}s"
 
 
-OPINIONS: tuple[tuple[Callable[[Random], Document], float], ...] = ((_listing, 0.3), (_clause, 0.4), (_review, 0.3))
+OPINIONS: tuple[tuple[Callable[[Random], Document], float], ...] = (
+    (_listing, 0.3),
+    (_clause, 0.4),
+    (_review, REVIEW_SHARE),
+)
 OTHERS = (_relation, _comparison, _sum, _weekday, _whereabouts, _kind, _gift, _report)
 
 

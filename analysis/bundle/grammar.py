@@ -1,7 +1,7 @@
 """The bundled opinions task: short reviews written by a grammar, labelled with what the writer thinks.
 
-Praise and blame nearly cancel within a sentence, so counting words is not enough: who says it, what is denied and
-which clause is the main one decide.
+Praise and blame nearly cancel within a sentence, so counting words is not enough: who says it, what is
+denied and which clause is the main one decide.
 """
 
 from __future__ import annotations
@@ -24,9 +24,15 @@ from analysis.bundle.lexicon import (
     lexicon,
 )
 
-FAMILIES = MappingProxyType({
-    "single": 0.20, "contrast": 0.30, "agreement": 0.22, "perspective": 0.18, "expectation": 0.10,
-})
+FAMILIES = MappingProxyType(
+    {
+        "single": 0.20,
+        "contrast": 0.30,
+        "agreement": 0.22,
+        "perspective": 0.18,
+        "expectation": 0.10,
+    }
+)
 SIZES = MappingProxyType({"train": 8000, "validation": 1000, "test": 1000})
 NEW_WORDS = 0.25
 """Share of the validation and of the test rows that contain at least one held-out word."""
@@ -111,8 +117,13 @@ class Writer:
             The family's name and the text, with capital and full stop.
         """
         family = self.rng.choices(tuple(FAMILIES), tuple(FAMILIES.values()))[0]
-        write = {"single": self._single, "contrast": self._contrast, "agreement": self._agreement,
-                 "perspective": self._perspective, "expectation": self._expectation}[family]
+        write = {
+            "single": self._single,
+            "contrast": self._contrast,
+            "agreement": self._agreement,
+            "perspective": self._perspective,
+            "expectation": self._expectation,
+        }[family]
         return family, sentence(write(good))
 
     def _single(self, good: bool) -> str:
@@ -121,30 +132,37 @@ class Writer:
     def _contrast(self, good: bool) -> str:
         noun, other = self.nouns()
         main, side = self.clause(good, noun), self.clause(not good, other)
-        return self.rng.choice([
-            f"{side}, but {main}",
-            f"although {side}, {main}",
-            f"{main}, although {side}",
-            f"despite the {self.adjective(other, not good)} {other.word}, {main}",
-        ])
+        return self.rng.choice(
+            [
+                f"{side}, but {main}",
+                f"although {side}, {main}",
+                f"{main}, although {side}",
+                f"despite the {self.adjective(other, not good)} {other.word}, {main}",
+            ]
+        )
 
     def _agreement(self, good: bool) -> str:
         noun, who = self.nouns()[0], self.rng.choice(PEOPLE)
         same, other = self.clause(good, noun, own=False), self.clause(not good, noun, own=False)
-        return self.rng.choice([
-            f"{who} says that {same}, and I agree",
-            f"{who} says that {other}, but I disagree",
-            f"{who} is right to say that {same}",
-            f"{who} is wrong to say that {other}",
-            f"{who} was sure that {same}, and that is true",
-            f"{who} may say that {other}, but that is not true",
-        ])
+        return self.rng.choice(
+            [
+                f"{who} says that {same}, and I agree",
+                f"{who} says that {other}, but I disagree",
+                f"{who} is right to say that {same}",
+                f"{who} is wrong to say that {other}",
+                f"{who} was sure that {same}, and that is true",
+                f"{who} may say that {other}, but that is not true",
+            ]
+        )
 
     def _perspective(self, good: bool) -> str:
         (noun, other), who = self.nouns(), self.rng.choice(PEOPLE)
         mine, theirs = self.clause(good, noun, own=False), self.clause(not good, other, own=False)
         the, it = f"the {noun.word}", "them" if noun.plural else "it"
-        my_word, their_word = self.adjective(noun, good, degree=True), self.adjective(noun, not good, degree=True)
+        my_word, their_word = (
+            self.adjective(noun, good, degree=True),
+            self.adjective(noun, not good, degree=True),
+        )
         my_verb, their_verb = (self.rng.choice(VERBS[side])[0] for side in (not good, good))
         forms = [
             f"to {who} {the} seemed {their_word}, to me {my_word}",
@@ -153,21 +171,29 @@ class Writer:
             f"I thought {mine}, but {who} thought {theirs}",
         ]
         if noun.kind not in PERSONS:
-            forms += [f"{who} {their_verb} {the}, but I {my_verb} {it}",
-                      f"I {my_verb} {the}, but {who} {their_verb} {it}"]
+            forms += [
+                f"{who} {their_verb} {the}, but I {my_verb} {it}",
+                f"I {my_verb} {the}, but {who} {their_verb} {it}",
+            ]
         return self.rng.choice(forms)
 
     def _expectation(self, good: bool) -> str:
         noun, hoped = self.nouns()[0], self.rng.random() < 0.5
         adjective, kept = self.adjective(noun, hoped), hoped == good
         told = "told" if hoped else "warned"
-        start, who = self.rng.choice([
-            (f"I expected the {noun.word} to be {adjective}", "I was"),
-            (f"I expected {adjective} {noun.word}" if noun.plural else
-             f"I expected {article(adjective)} {noun.word}", "I was"),
-            (f"they {told} me that the {noun.word} would be {adjective}", "they were"),
-            (f"they {told} me about the {adjective} {noun.word}", "they were"),
-        ])
+        start, who = self.rng.choice(
+            [
+                (f"I expected the {noun.word} to be {adjective}", "I was"),
+                (
+                    f"I expected {adjective} {noun.word}"
+                    if noun.plural
+                    else f"I expected {article(adjective)} {noun.word}",
+                    "I was",
+                ),
+                (f"they {told} me that the {noun.word} would be {adjective}", "they were"),
+                (f"they {told} me about the {adjective} {noun.word}", "they were"),
+            ]
+        )
         ends = [f"and {who} right" if kept else f"but {who} wrong"]
         if noun.kind not in PERSONS:
             it = "they" if noun.plural else "it"

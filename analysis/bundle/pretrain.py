@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import scipy.sparse
-import scipy.sparse.linalg
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from analysis.bundle.documents import Document, documents
+from analysis.bundle.documents import OPINION_SHARE, REVIEW_SHARE, Document, documents
 from analysis.bundle.grammar import SIZES, opinions
 from analysis.bundle.saving import save
+from analysis.bundle.words import MASK, PAD, POSITIONS, SPECIAL, embeddings_from, tokenizer_for
 
 log = logging.getLogger(__name__)
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-PAD, _, CLS, SEP, MASK = range(5)
-WIDTH, LAYERS, HEADS, INNER, POSITIONS = 128, 3, 4, 512, 48
+WIDTH, LAYERS, HEADS, INNER = 128, 3, 4, 512
 # BERT's 0.02 is meant for width 768; the same relative noise at this width is 0.02 * sqrt(768 / 128).
 INITIAL_STD = 0.05
-EMBEDDING_STD = 0.06
-DOCUMENTS, WINDOW = 40_000, 8
+DOCUMENTS = 40_000
 BATCH, RATE, WARM_UP, DECAY = 64, 1.5e-3, 0.12, 0.01
 # Share of the words to be guessed in the first and in the second sentence.
 MASKED = (0.15, 0.5)
+
+# Eager attention is the fastest for sequences this short.
+NO_DROPOUT: dict[str, Any] = {
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+    "attn_implementation": "eager",
+}
 
 Progress = Callable[[int, int, float], None]
 
@@ -52,60 +53,6 @@ class Losses:
     following: float
 
 
-def tokenizer_for(texts: list[str]) -> PreTrainedTokenizerFast:
-    """Build a lower-casing word tokenizer that knows every word of the texts.
-
-    Args:
-        texts: at least one text; words are numbered from the most frequent down, ties by alphabet.
-
-    Returns:
-        A tokenizer that frames its input as [CLS] a [SEP] or [CLS] a [SEP] b [SEP].
-    """
-    lower, split = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
-    counts = Counter(word for text in texts for word, _ in split.pre_tokenize_str(lower.normalize_str(text)))
-    words = (*SPECIAL, *sorted(counts, key=lambda word: (-counts[word], word)))
-    core = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
-    core.normalizer, core.pre_tokenizer = lower, split
-    core.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, model_max_length=POSITIONS, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
-        sep_token="[SEP]", mask_token="[MASK]", model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )
-
-
-def embeddings_from(ids: list[list[int]], vocabulary: int, generator: torch.Generator) -> Tensor:
-    """Word vectors from how often words stand near each other.
-
-    Positive pointwise mutual information, max(0, log(n_ij n / (n_i n_j))), of pairs within `WINDOW` words, and its
-    leading eigenvectors scaled by the square roots of the eigenvalues.
-
-    Args:
-        ids: word numbers of each document, special tokens left out.
-        vocabulary: number of words, larger than WIDTH.
-        generator: for the words that were never seen.
-
-    Returns:
-        Matrix (vocabulary, WIDTH) with standard deviation EMBEDDING_STD.
-    """
-    pairs: Counter[tuple[int, int]] = Counter()
-    for words in ids:
-        for here, word in enumerate(words):
-            pairs.update((word, other) for other in words[here + 1 : here + 1 + WINDOW])
-    index = np.array(list(pairs)).T  # (2, pairs)
-    near = scipy.sparse.coo_matrix((np.fromiter(pairs.values(), float), index), (vocabulary, vocabulary)).tocsr()
-    near = (near + near.T).tocoo()
-    seen = np.asarray(near.sum(axis=1)).ravel()
-    near.data = np.maximum(0.0, np.log(near.data * seen.sum() / (seen[near.row] * seen[near.col])))
-    # A fixed start makes the iterative solver repeatable; the signs of eigenvectors are then fixed as well.
-    values, vectors = scipy.sparse.linalg.eigsh(near.tocsr(), k=WIDTH, which="LM", v0=np.ones(vocabulary))
-    table = torch.from_numpy(vectors * np.sqrt(np.abs(values))).float()
-    unseen = torch.from_numpy(seen == 0)
-    table[unseen] = torch.randn(int(unseen.sum()), WIDTH, generator=generator) * table.std()
-    return table * (EMBEDDING_STD / table.std())
-
-
 class Reader(nn.Module):
     """BERT with the two heads it is pre-trained with.
 
@@ -115,11 +62,16 @@ class Reader(nn.Module):
 
     def __init__(self, vocabulary: int) -> None:
         super().__init__()
-        self.bert = BertModel(BertConfig(
-            vocab_size=vocabulary, hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
-            intermediate_size=INNER, max_position_embeddings=POSITIONS, hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0, initializer_range=INITIAL_STD, attn_implementation="eager",
-        ))
+        sizes: dict[str, Any] = {
+            "vocab_size": vocabulary,
+            "hidden_size": WIDTH,
+            "num_hidden_layers": LAYERS,
+            "num_attention_heads": HEADS,
+            "intermediate_size": INNER,
+            "max_position_embeddings": POSITIONS,
+            "initializer_range": INITIAL_STD,
+        }
+        self.bert = BertModel(BertConfig(**sizes, **NO_DROPOUT))
         self.transform = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.LayerNorm(WIDTH))
         self.bias = nn.Parameter(torch.zeros(vocabulary))
         self.following = nn.Linear(WIDTH, vocabulary)
@@ -133,11 +85,15 @@ class Reader(nn.Module):
         Returns:
             Mean loss per masked word and per word of the second sentence, in nats.
         """
-        out = self.bert(batch.ids, attention_mask=_one_way(batch.ids, batch.types), token_type_ids=batch.types)
+        out = self.bert(
+            batch.ids, attention_mask=_one_way(batch.ids, batch.types), token_type_ids=batch.types
+        )
         hidden = self.transform(out.last_hidden_state[batch.asked])  # (asked words, WIDTH)
         logits = F.linear(hidden, self.bert.embeddings.word_embeddings.weight, self.bias)
         guesses = F.log_softmax(self.following(out.pooler_output), dim=-1)  # (B, vocabulary)
-        return F.cross_entropy(logits, batch.answers), -(guesses * batch.following).sum() / batch.following.sum()
+        return F.cross_entropy(logits, batch.answers), -(
+            guesses * batch.following
+        ).sum() / batch.following.sum()
 
 
 def _one_way(ids: Tensor, types: Tensor) -> Tensor:
@@ -165,7 +121,9 @@ class Batch:
     following: Tensor
 
 
-def batches(tokenizer: PreTrainedTokenizerFast, written: list[Document], steps: int, seed: int) -> Iterator[Batch]:
+def batches(
+    tokenizer: PreTrainedTokenizerFast, written: list[Document], steps: int, seed: int
+) -> Iterator[Batch]:
     """Draw masked batches of documents of similar length.
 
     Args:
@@ -218,8 +176,11 @@ def train(reader: Reader, drawn: Iterator[Batch], steps: int, progress: Progress
     """
     plain = [p for p in reader.parameters() if p.ndim < 2]
     matrices = [p for p in reader.parameters() if p.ndim >= 2]
-    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": DECAY}, {"params": plain, "weight_decay": 0.0}],
-                                  lr=RATE, fused=True)
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": DECAY}, {"params": plain, "weight_decay": 0.0}],
+        lr=RATE,
+        fused=True,
+    )
     warm_up = max(1, round(WARM_UP * steps))
     history: list[tuple[float, float]] = []
     for done, batch in enumerate(drawn, start=1):
@@ -239,7 +200,9 @@ def train(reader: Reader, drawn: Iterator[Batch], steps: int, progress: Progress
     return Losses(float(words), float(following))
 
 
-def build_text(out: Path, seed: int, steps: int, progress: Progress | None = None) -> Losses:
+def build_text(
+    out: Path, seed: int, steps: int, progress: Progress | None = None, count: int = DOCUMENTS
+) -> Losses:
     """Write the text, pre-train the model on it, and save both model and tokenizer.
 
     Args:
@@ -247,13 +210,14 @@ def build_text(out: Path, seed: int, steps: int, progress: Progress | None = Non
         seed: the same seed, steps and number of threads give the same weights.
         steps: pre-training steps, at least 1.
         progress: called after each step with (steps done, steps, loss).
+        count: documents to write, at least BATCH.
 
     Returns:
         The losses at the end of pre-training.
     """
     started = time.monotonic()
     generator = torch.Generator().manual_seed(seed)
-    written = documents(DOCUMENTS, seed)
+    written = documents(count, seed)
     texts = [" ".join(document) for document in written]
     tokenizer = tokenizer_for(texts + [str(row["text"]) for split in SIZES for row in opinions(split)])
     ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
@@ -261,15 +225,27 @@ def build_text(out: Path, seed: int, steps: int, progress: Progress | None = Non
         torch.manual_seed(seed)
         reader = Reader(len(tokenizer))
     with torch.no_grad():
-        reader.bert.embeddings.word_embeddings.weight.copy_(embeddings_from(ids, len(tokenizer), generator))
+        reader.bert.embeddings.word_embeddings.weight.copy_(
+            embeddings_from(ids, len(tokenizer), WIDTH, generator)
+        )
     losses = train(reader, batches(tokenizer, written, steps, seed), steps, progress)
-    save(reader.bert, out)
     tokenizer.save_pretrained(out)
-    seconds = time.monotonic() - started
-    log.info("pre-trained in %.0f s", seconds)
-    (out / "pretraining.json").write_text(json.dumps({
-        "seed": seed, "steps": steps, "documents": DOCUMENTS, "seconds": round(seconds),
-        "loss_words": round(losses.words, 3), "loss_following": round(losses.following, 3),
-    }, indent=2) + "\n")
+    seconds = round(time.monotonic() - started)
+    save(
+        "text",
+        reader.bert,
+        out,
+        {
+            "seed": seed,
+            "steps": steps,
+            "documents": count,
+            "opinions": OPINION_SHARE,
+            "reviews": REVIEW_SHARE,
+            "words": len(tokenizer),
+            "seconds": seconds,
+            "loss_words": round(losses.words, 3),
+            "loss_following": round(losses.following, 3),
+        },
+    )
+    log.info("pre-trained in %d s", seconds)
     return losses
-

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from analysis.cli.shared import Json, RunsDir, cell, emit, folder, table, write
+from analysis.cli.shared import Json, RunsDir, cell, emit, folder, say, table, write
+from analysis.store.runs import find_run
 
 
 def register(app: typer.Typer) -> None:
@@ -86,27 +88,58 @@ def record(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder to write to; analysis/recorded when not given.", show_default=False),
+        typer.Option(help="Folder to write to; the project's own when not given.", show_default=False),
     ] = None,
+    detail: Annotated[
+        str, typer.Option(help="full: masks, points and bins; plain: no masks; curve: numbers only.")
+    ] = "full",
+    points: Annotated[int, typer.Option(help="Sampled weights to keep per run.", min=0)] = 4000,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
     """Copy runs compactly into the project: masks, planes, points and numbers, no weights, no text."""
     from analysis.engine.record import record as copy
-    from analysis.store.layout import RECORDED
 
-    target = RECORDED if out is None else out.expanduser().resolve()
-    copy(folder(runs_dir), ids, target)
-    emit({"runs": ids, "folder": str(target)}, json, lambda: write(str(target)))
+    where = folder(runs_dir)
+    for run_id in ids:
+        find_run(where, run_id)
+    made = copy(where, ids, None if out is None else out.expanduser().resolve(), detail=detail, points=points)
+    emit(
+        {"runs": ids, "folders": [str(path) for path in made]}, json, lambda: write("\n".join(map(str, made)))
+    )
 
 
-def build(json: Json = False) -> None:
-    """Make the bundled model and task again from their script; takes minutes."""
+def build(
+    what: Annotated[str, typer.Argument(metavar="[text|digits|all]", help="Which model to make.")] = "all",
+    seed: Annotated[int, typer.Option(help="0 makes the models that are shipped.", min=0)] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write to; the package's own, which is overwritten, when not given.",
+            show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[
+        int,
+        typer.Option(
+            help="Pre-training steps; as many as the shipped models had when not given.", show_default=False
+        ),
+    ] = 0,
+    json: Json = False,
+) -> None:
+    """Make the bundled models again from their scripts; takes minutes."""
     from analysis.bundle.build import build as make
 
-    _log_to_stderr()
-    document = make()
-    emit(document, json, lambda: _flat(document) if isinstance(document, dict) else None)
+    began = time.monotonic()
+
+    def progress(done: int, of: int, loss: float) -> None:
+        if done % max(1, of // 20) == 0 or done == of:
+            say(f"step {done} of {of}, loss {loss:.3f}, {time.monotonic() - began:.0f} s")
+
+    target = None if out is None else out.expanduser().resolve()
+    made = make(what, seed=seed, out=target, steps=steps, progress=progress)  # type: ignore[arg-type]
+    document: dict[str, Any] = {"folders": [str(path) for path in made], "seconds": time.monotonic() - began}
+    emit(document, json, lambda: write("\n".join(document["folders"])))
 
 
 def runner(runs_dir: RunsDir = None) -> None:

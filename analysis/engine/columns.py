@@ -115,8 +115,7 @@ def _one(table: Table, wanted: str, usual: tuple[str, ...], role: str) -> str:
     if not found:
         raise DataError(
             f"{table.name} has no column named {' or '.join(usual)}: it has "
-            f"{labels.listing(list(table.columns))}; "
-            f"set task.{role} to the right one."
+            f"{labels.listing(list(table.columns))}; set task.{role} to the right one."
         )
     return found
 

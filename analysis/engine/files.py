@@ -196,7 +196,7 @@ def _jsonl(name: str, text: str) -> Table:
             reason = getattr(error, "msg", str(error))
             raise DataError(
                 f"Line {number} of {name} is not JSON ({reason}); a .jsonl file holds one JSON object on "
-                f"every line."
+                "every line."
             ) from error
         if not isinstance(record, dict):
             raise DataError(

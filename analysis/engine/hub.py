@@ -6,6 +6,7 @@ Asking the hub without a network costs 23 seconds of retries; the offline answer
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,10 +25,13 @@ def online() -> bool:
 
 
 def settle() -> None:
-    """Choose offline mode before the first import of huggingface_hub or datasets, which read it only once."""
+    """Choose offline mode, also for libraries that were imported before and read the variable then."""
     if not online():
         os.environ["HF_HUB_OFFLINE"] = "1"
         os.environ["HF_DATASETS_OFFLINE"] = "1"
+        for module in ("huggingface_hub.constants", "datasets.config"):
+            if module in sys.modules:
+                setattr(sys.modules[module], "HF_HUB_OFFLINE", True)  # noqa: B010  (no such attribute to mypy)
 
 
 settle()

@@ -7,7 +7,7 @@ inspection.json (written last, so that its presence means the other two are whol
     schema_version, error (a sentence or null), problems (sentences), source {name, files [{name, bytes,
     mtime_ns}], bytes}, metadata, tensors (their number)
 tensors.parquet:
-    one row a tensor, columns ``COLUMNS``; shape as text "3072 × 768"; q01 … q99 are quantiles of |w|; null = not known
+    one row a tensor, columns ``COLUMNS``; shape as text "3072 × 768"; q01 … q99 are quantiles of |w|
 histograms.npz:
     limits float64 [tensors], counts int64 [tensors, bins + 2]; see ``inspect_values.Tally.histogram``.
 """
@@ -70,7 +70,7 @@ def inspect(path: Path, out: Path) -> dict[str, Any]:
 
 
 def inspect_apart(path: Path, out: Path, timeout: float = 900.0) -> None:
-    """Runs ``inspect`` in a process of its own, so that a hostile or vanishing file can only end that process.
+    """Runs ``inspect`` in a process of its own: a hostile or vanishing file can only end that process.
 
     Args:
         path: what to inspect.
@@ -91,8 +91,8 @@ def inspect_apart(path: Path, out: Path, timeout: float = 900.0) -> None:
     if done.returncode:
         log.warning("inspecting %s: %s", shown, done.stderr.decode("utf-8", "replace"))
         raise ModelError(
-            f"The process inspecting {shown!r} ended with code {done.returncode}; the file may be damaged or have "
-            "changed while it was read: inspect it again."
+            f"The process inspecting {shown!r} ended with code {done.returncode}; the file may be damaged or "
+            "have changed while it was read: inspect it again."
         )
 
 
@@ -147,7 +147,8 @@ def _disagreements(entries: list[Entry], index: dict[str, str]) -> list[str]:
         names[entry.name] = entry.file.name
     if twice:
         raise ModelError(
-            f"{len(twice)} tensors stand in two files ({clean(twice[0], 80)!r} …), so it is unclear which holds."
+            f"{len(twice)} tensors stand in two files (first {clean(twice[0], 80)!r}), so it is unclear "
+            "which one holds; download the checkpoint again."
         )
     if not index:
         return []
@@ -155,7 +156,7 @@ def _disagreements(entries: list[Entry], index: dict[str, str]) -> list[str]:
     absent = [n for n in index if n not in names]
     if absent:
         out.append(
-            f"{len(absent)} tensors of the index are in none of its files, the first is {clean(absent[0], 80)!r}."
+            f"{len(absent)} tensors of the index are in none of its files, first {clean(absent[0], 80)!r}."
         )
     extra = [n for n in names if n not in index]
     if extra:
@@ -163,7 +164,7 @@ def _disagreements(entries: list[Entry], index: dict[str, str]) -> list[str]:
     moved = [n for n, file in index.items() if names.get(n, file) != file]
     if moved:
         out.append(
-            f"{len(moved)} tensors are in another file than the index says, the first is {clean(moved[0], 80)!r}."
+            f"{len(moved)} tensors are in another file than the index says, first {clean(moved[0], 80)!r}."
         )
     return out
 
@@ -185,11 +186,12 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 
 
 def _disk_sentence(path: Path, error: OSError) -> str:
-    return f"{clean(path.name)!r} cannot be read ({(error.strerror or 'unknown reason').lower()}); check the disk and the path."
+    reason = (error.strerror or "unknown reason").lower()
+    return f"{clean(path.name)!r} cannot be read ({reason}); check the disk and the path."
 
 
 def main(arguments: list[str]) -> int:
-    """Runs from the command line: PATH and OUT; a sentence on stderr and code 2 when the checkpoint cannot be read."""
+    """Runs from the command line with PATH and OUT; one sentence on stderr and code 2 on failure."""
     if len(arguments) != 2:
         sys.stderr.write("Usage: python -m analysis.engine.inspect PATH OUT\n")
         return 2

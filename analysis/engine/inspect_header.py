@@ -24,9 +24,10 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy", ".joblib")
 INDEX = "model.safetensors.index.json"
 
 BITS: dict[str, int] = {
-    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
-    "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64,
-    "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+    "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "C64": 64, "BOOL": 8,
+    "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
+    "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 }  # fmt: skip
 
 
@@ -48,7 +49,7 @@ class Entry:
 
 
 def clean(name: object, limit: int = MAX_NAME) -> str:
-    """Makes a stranger's name fit to be stored and shown: no control or direction marks, no half characters, capped."""
+    """Makes a stranger's name fit to be shown: no control or direction marks, no half characters, capped."""
     plain = str(name).encode("utf-8", "replace").decode("utf-8")
     plain = "".join(c if c.isprintable() else "�" for c in plain)
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
@@ -119,7 +120,7 @@ def _in_folder(folder: Path) -> tuple[list[Path], dict[str, str]]:
 
 def _pickle_sentence(name: str) -> str:
     return (
-        f"{clean(name)!r} looks like a pickle, which can run code when it is opened, so it is never loaded here; "
+        f"{clean(name)!r} looks like a pickle, which can run code when it is opened, so it is never loaded; "
         "convert it to safetensors where you trust it."
     )
 
@@ -174,8 +175,8 @@ def read_header(path: Path) -> tuple[list[Entry], dict[str, str]]:
                 raise ModelError(_pickle_sentence(path.name))
             if length > size - 8:
                 raise ModelError(
-                    f"{shown!r} is cut short or no safetensors file: its header claims {length} bytes and the whole "
-                    f"file has {size}; download it again."
+                    f"{shown!r} is cut short or no safetensors file: its header claims {length} bytes and "
+                    f"the whole file has {size}; download it again."
                 )
             raise ModelError(f"{shown!r} has a header of {length} bytes; at most {MAX_HEADER} are read.")
         header = _object(file.read(length), shown)
@@ -212,7 +213,9 @@ def _entry(path: Path, name: str, fields: Any, base: int) -> Entry:
     where = f"tensor {clean(name, 80)!r} of {clean(path.name)!r}"
     if not isinstance(fields, dict):
         raise ModelError(f"The entry of {where} is not an object; the file is damaged.")
-    dtype, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
+    dtype: Any = fields.get("dtype")
+    shape: Any = fields.get("shape")
+    offsets: Any = fields.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in BITS:
         raise ModelError(f"The type of {where} is {clean(dtype, 40)!r}; known are {', '.join(BITS)}.")
     if not _counts(shape) or len(shape) > MAX_DIMENSIONS:

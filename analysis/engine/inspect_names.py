@@ -1,4 +1,4 @@
-"""What a tensor probably is, guessed from its name and shape: role, layer, and which denominators it counts in."""
+"""What a tensor probably is, guessed from its name and shape: role, layer, and where it counts."""
 
 from __future__ import annotations
 
@@ -8,26 +8,35 @@ PRUNABLE = ("query", "key", "value", "query_key_value", "attn_out", "ffn_in", "f
 
 _NUMBER = re.compile(r"(?:^|[._])(?:layers?|blocks?|block|h|layer_module|stages?)[._]?(\d+)(?:[._]|$)")
 _QUANTISED = re.compile(r"(?:^|\.)(?:qweight|qzeros|scales|g_idx|absmax|quant_map|quant_state|SCB)(?:\.|$)")
-_RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (role, re.compile(pattern))
-    for role, pattern in (
-        ("statistic", r"(running_mean|running_var|num_batches_tracked|position_ids|inv_freq)$"),
-        ("norm", r"(^|[._])(layernorm|layer_norm|norm\d*|ln\w*|bn\d*|batchnorm\d*|\w*_norm|\w*layernorm)([._]|$)"),
-        ("head", r"^(\w+\.)?(linear|fc|head|output)\.bias$"),
-        ("bias", r"(^|[._])bias(_\w+)?$"),
-        ("head", r"(^|\.)(lm_head|classifier|score|qa_outputs|cls|vocab_projector|predictions)([._]|$)"),
-        ("embedding", r"(^|[._])(\w*embed\w*|wte|wpe|cls_token|mask_token|position_embedding|patch_embed\w*)([._]|$)"),
-        ("pooler", r"(^|\.)pooler\."),
-        ("query_key_value", r"(^|[._])(c_attn|qkv|qkv_proj|query_key_value|in_proj_weight|in_proj)([._]|$)"),
-        ("query", r"(^|[._])(query|q_proj|q_lin|q)([._]|$)"),
-        ("key", r"(^|[._])(key|k_proj|k_lin|k)([._]|$)"),
-        ("value", r"(^|[._])(value|v_proj|v_lin|v)([._]|$)"),
-        ("attn_out", r"((attention|attn)[._](output\.dense|output|c_proj|proj|dense|out_proj|o_proj|out_lin|o)([._]|$))"),
-        ("attn_out", r"(^|[._])(o_proj|out_lin|out_proj|selfattention\.o|encdecattention\.o)([._]|$)"),
-        ("ffn_in", r"(^|[._])(intermediate|up_proj|gate_proj|gate_up_proj|c_fc|fc1|lin1|wi|wi_0|wi_1|w1|w3|dense_h_to_4h)([._]|$)"),
-        ("ffn_out", r"(^|[._])(down_proj|fc2|lin2|wo|w2|dense_4h_to_h|mlp\.c_proj|output\.dense)([._]|$)"),
-    )
-)  # fmt: skip
+# role, whole words in the name that say so, further patterns; the first role that fits is taken
+_WORDS: tuple[tuple[str, str, str], ...] = (
+    ("statistic", "", r"(running_mean|running_var|num_batches_tracked|position_ids|inv_freq)$"),
+    ("norm", r"layernorm layer_norm norm\d* ln\w* bn\d* batchnorm\d* \w*_norm \w*layernorm", ""),
+    ("head", "", r"^(\w+\.)?(linear|fc|head|output)\.bias$"),
+    ("bias", "", r"(^|[._])bias(_\w+)?$"),
+    ("head", "lm_head classifier score qa_outputs cls vocab_projector predictions", ""),
+    ("embedding", r"\w*embed\w* wte wpe cls_token mask_token", ""),
+    ("pooler", "pooler", ""),
+    ("query_key_value", "c_attn qkv qkv_proj query_key_value in_proj_weight in_proj", ""),
+    ("query", "query q_proj q_lin q", ""),
+    ("key", "key k_proj k_lin k", ""),
+    ("value", "value v_proj v_lin v", ""),
+    (
+        "attn_out",
+        "o_proj out_lin out_proj",
+        r"att(entio)?n[._](output\.dense|output|c_proj|proj|dense|o)([._]|$)",
+    ),
+    ("ffn_in", r"intermediate up_proj gate_proj gate_up_proj c_fc fc1 lin1 wi(_\d)? w1 w3 dense_h_to_4h", ""),
+    ("ffn_out", "down_proj fc2 lin2 wo w2 dense_4h_to_h", r"(mlp\.c_proj|output\.dense)([._]|$)"),
+)
+
+
+def _rule(words: str, pattern: str) -> re.Pattern[str]:
+    whole = rf"(^|[._])({'|'.join(words.split())})([._]|$)" if words else ""
+    return re.compile("|".join(filter(None, (whole, pattern))))
+
+
+_RULES = tuple((role, _rule(words, pattern)) for role, words, pattern in _WORDS)
 
 
 def role_of(name: str, shape: tuple[int, ...]) -> str:
@@ -59,7 +68,7 @@ def role_of(name: str, shape: tuple[int, ...]) -> str:
 
 
 def layer_of(name: str) -> int:
-    """Finds the number of the layer in a name, -1 when there is none; nested numbers count as one: layer2.1 is 21."""
+    """Finds the number of the layer in a name, -1 when there is none; layer2.1 counts as 21."""
     nested = re.search(r"(?:^|\.)layer(\d)\.(\d+)\.", name)
     if nested:
         return int(nested[1]) * 10 + min(int(nested[2]), 9)
@@ -68,6 +77,6 @@ def layer_of(name: str) -> int:
 
 
 def belongs(role: str) -> tuple[bool, bool]:
-    """Says whether a role counts as prunable, and whether it counts as part of the encoder (no embedding, no head)."""
+    """Says whether a role counts as prunable, and whether as a part of the encoder."""
     outside = ("embedding", "head", "pooler", "statistic", "quantised")
     return role in PRUNABLE, role not in outside

@@ -1,4 +1,4 @@
-"""Statistics of one tensor in one pass and bounded memory: counts of bit patterns, from which the rest follows.
+"""Statistics of one tensor in one pass and bounded memory: counts of bit patterns give the rest.
 
 A finite float's upper 16 bits (sign, exponent, leading mantissa) sort like its value and fall into 65,536
 buckets.
@@ -30,7 +30,7 @@ ANALYSED = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
 def bucket_values(dtype: str) -> np.ndarray:
-    """Gives the value in the middle of each of the 65,536 buckets as float64; not finite where the pattern is not."""
+    """Gives the value in the middle of each of the 65,536 buckets as float64, NaN where it is not finite."""
     codes = np.arange(65536, dtype=np.uint32)
     if dtype == "F16":
         finite = (codes & 0x7C00) != 0x7C00
@@ -113,7 +113,7 @@ class Tally:
         return [0.0 if q <= ordinary else float(v) for q, v in zip(QUANTILES, found, strict=True)]
 
     def histogram(self) -> tuple[float, np.ndarray]:
-        """Returns the half-width L and counts [BINS + 2]: below −L, BINS equal bins over [−L, L], above L; no zeros."""
+        """Returns the half-width L and counts [BINS + 2]: below −L, bins over [−L, L], above L; no zeros."""
         values = bucket_values(self.dtype)
         known = np.isfinite(values) & (self.buckets > 0)
         counts, values = self.buckets[known].copy(), values[known]
@@ -134,7 +134,7 @@ class Tally:
 
 
 def chunks(file: BinaryIO, entry: Entry) -> Iterator[np.ndarray]:
-    """Reads a tensor's raw elements piece by piece; plain reads, because a mapped file that shrinks kills the process.
+    """Reads raw elements piece by piece; plain reads, because a mapped file that shrinks kills the process.
 
     Raises:
         ModelError: the file ended before the tensor did.

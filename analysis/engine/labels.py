@@ -41,6 +41,22 @@ def missing(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
+def hidden(value: object) -> bool:
+    """Say whether a label cell stands for a label that is kept back.
+
+    Args:
+        value: the cell.
+
+    Returns:
+        True for a missing value, -1, a list of such values, and answers without a text.
+    """
+    if isinstance(value, dict):
+        return not value.get("text")
+    if isinstance(value, list):
+        return all(hidden(item) for item in value)
+    return missing(value) or value in (-1, "-1")
+
+
 def unlabelled(table: Table, column: str) -> bool:
     """Say whether a split carries no labels, as the hidden test sets of public benchmarks do.
 
@@ -49,10 +65,10 @@ def unlabelled(table: Table, column: str) -> bool:
         column: label column.
 
     Returns:
-        True when the column is absent, or every cell is missing or -1.
+        True when the column is absent, or every cell is hidden.
     """
     values = table.columns.get(column)
-    return values is None or all(missing(value) or value in (-1, "-1") for value in values)
+    return values is None or all(hidden(value) for value in values)
 
 
 def _number(text: str) -> float | None:
@@ -109,7 +125,7 @@ def _mixed(table: Table, column: str, index: int, others: str) -> DataError:
     value = table.columns[column][index]
     return DataError(
         f"The label {value!r} in {table.place(index, column)}, is of another type: {others}; use one type "
-        f"throughout."
+        "throughout."
     )
 
 
@@ -133,8 +149,7 @@ def numbers(tables: Sequence[Table], column: str) -> list[np.ndarray]:
         if bad is not None:
             raise DataError(
                 f"The label {table.columns[column][bad]!r} in {table.place(bad, column)}, is not a finite "
-                f"number; "
-                "regression needs numbers, or set task.kind to classification."
+                "number; regression needs numbers, or set task.kind to classification."
             )
         found.append(np.asarray(values, dtype=np.float32))
     return found
@@ -179,8 +194,7 @@ def _check_classes(train: Table, column: str, kind: str, values: list[Any], dist
     if len(distinct) == 1:
         raise DataError(
             f"Column '{column}' of {train.name} holds one class only ({distinct[0]!r} in all {len(values)} "
-            f"rows); "
-            "a classifier needs at least two."
+            "rows); a classifier needs at least two."
         )
     if kind == "int":
         stray = next((value for index, value in enumerate(distinct) if value != index), None)
@@ -188,9 +202,8 @@ def _check_classes(train: Table, column: str, kind: str, values: list[Any], dist
             hole = f"no row has {distinct.index(stray)}" if stray >= 0 else "it is negative"
             raise DataError(
                 f"The label {stray} in {train.place(values.index(stray), column)}, is outside the range: "
-                f"whole-number "
-                f"labels must be 0, 1, 2, … without a gap and {hole}; correct it, or write names instead "
-                f"of numbers."
+                f"whole-number labels must be 0, 1, 2, … without a gap and {hole}; correct it, or write "
+                "names instead of numbers."
             )
     counts = dict.fromkeys(distinct, 0)
     for value in values:
@@ -198,10 +211,9 @@ def _check_classes(train: Table, column: str, kind: str, values: list[Any], dist
     once = next((value for value in distinct if counts[value] == 1), None)
     if once is not None:
         raise DataError(
-            f"The label {once!r} in {train.place(values.index(once), column)}, occurs only once, outside "
-            f"the range of "
-            f"the others ({listing([v for v in distinct if v != once])}); correct it, remove the row, or "
-            f"add rows of it."
+            f"The label {once!r} in {train.place(values.index(once), column)}, occurs only once, outside the "
+            f"range of the others ({listing([v for v in distinct if v != once])}); correct it, remove the "
+            "row, or add rows of it."
         )
 
 

@@ -80,8 +80,8 @@ def entities(labels: list[list[str]], predictions: list[list[str]]) -> dict[str,
     Returns:
         {"f1", "precision", "recall", "accuracy"} in [0, 1]; accuracy is per word.
     """
-    from seqeval.metrics import accuracy_score  # type: ignore[import-untyped]
-    from seqeval.metrics.sequence_labeling import (  # type: ignore[import-untyped]
+    from seqeval.metrics import accuracy_score
+    from seqeval.metrics.sequence_labeling import (
         precision_recall_fscore_support,
     )
 

@@ -57,7 +57,7 @@ def _bundled(name: str) -> Path:
 
     if name not in BUNDLED:
         raise ModelError(f"{name} is not a bundled model; the bundled models are {' and '.join(BUNDLED)}.")
-    return Path(bundle.__file__).parent / name.removeprefix("bundled:")
+    return bundle.MODELS[name.removeprefix("bundled:")]
 
 
 def _run(identifier: str, runs: Path | None) -> Path:
@@ -68,7 +68,7 @@ def _run(identifier: str, runs: Path | None) -> Path:
     if not folder.is_dir():
         raise ModelError(
             f"The run {identifier} has no model in {folder.parent}; wait until it is done, or name another "
-            f"run."
+            "run."
         )
     return folder
 
@@ -79,8 +79,8 @@ def _absent(name: str, reason: str) -> ModelError:
     tried = f", nor in {known}" if known else ""
     help_ = "check its name" if hub.online() else f"set {hub.ONLINE}=1 to download it"
     return ModelError(
-        f"The model {name} {reason}{tried}; {help_}, or give a local folder with config.json and "
-        f"{WEIGHTS}, or {BUNDLED[0]}."
+        f"The model {name} {reason}{tried}; {help_}, or give a local folder with config.json and {WEIGHTS}, "
+        f"or {BUNDLED[0]}."
     )
 
 
@@ -115,10 +115,9 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
         )
     if config["model_type"] not in transformers.CONFIG_MAPPING:
         raise ModelError(
-            f"{name} is of the kind {config['model_type']!r}, which transformers "
-            f"{transformers.__version__} does not know; "
-            "give a model of a known kind, such as bert, roberta, vit or llama: code that comes with a "
-            "model is never run."
+            f"{name} is of the kind {config['model_type']!r}, which transformers {transformers.__version__} "
+            "does not know; give a model of a known kind, such as bert, roberta, vit or llama: code that "
+            "comes with a model is never run."
         )
     if config.get("quantization_config"):
         raise ModelError(
@@ -127,7 +126,7 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
     if any("/" in str(value) for key, value in config.items() if "attn_implementation" in key):
         raise ModelError(
             f"{name} asks for attention code from the hub, which is never run; remove that from its "
-            f"config.json."
+            "config.json."
         )
     return config
 
@@ -155,9 +154,8 @@ def check_folder(folder: Path, name: str) -> Path:
     pickles = sorted(entry.name for entry in folder.iterdir() if entry.suffix in PICKLES)
     if pickles:
         raise ModelError(
-            f"{name} has its weights only in {pickles[0]}, which can run code when it is opened; convert "
-            f"it to {WEIGHTS}, "
-            "for instance with save_pretrained on a machine that trusts it."
+            f"{name} has its weights only in {pickles[0]}, which can run code when it is opened; convert it "
+            f"to {WEIGHTS}, for instance with save_pretrained on a machine that trusts it."
         )
     raise ModelError(f"{name} has no {WEIGHTS}; the weights are missing: copy them into {folder}.")
 
@@ -178,8 +176,7 @@ def _check_index(folder: Path, name: str) -> None:
         ):
             raise ModelError(
                 f"{INDEX} of {name} points to {shard!r}; only .safetensors files of the same folder are "
-                f"opened: do not use "
-                "this model unless you know why."
+                "opened: do not use this model unless you know why."
             )
         if not (folder / shard).is_file():
             raise ModelError(

@@ -10,7 +10,7 @@ from typing import Any
 
 from analysis.engine import columns as cols
 from analysis.engine.data import TaskData
-from analysis.engine.model_files import read_config, resolve
+from analysis.engine.model_files import resolve
 from analysis.errors import ModelError
 
 import torch  # isort: skip
@@ -91,9 +91,12 @@ def load_tokenizer(name: str, runs: Path | None = None) -> Any:
 
 
 def _tokenizer(folder: Path, name: str) -> Any:
-    """Load a tokenizer, and give it the padding token and the length limit that it may lack."""
+    """Load a tokenizer, and make it fit the model: padding token, longest input, segments."""
     with _quiet(), _sentence(name, "tokenizer"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        config = transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
     if not tokenizer.is_fast:
@@ -101,13 +104,21 @@ def _tokenizer(folder: Path, name: str) -> Any:
             f"The tokenizer of {name} has no fast form (tokenizer.json); give a model that has one."
         )
     tokenizer.padding_side = "right"
-    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
+    words = getattr(config, "vocab_size", None) or len(tokenizer)
+    if tokenizer.vocab_size > words:
+        raise ModelError(
+            f"The tokenizer of {name} knows {tokenizer.vocab_size} tokens but the model only {words}; copy "
+            "the tokenizer that belongs to the model."
+        )
+    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    if (pad is None or pad >= words) and end is not None:
         tokenizer.pad_token = tokenizer.eos_token
-    config = read_config(folder, name)
-    limit = config.get("max_position_embeddings")
+    limit = getattr(config, "max_position_embeddings", None)
     if isinstance(limit, int) and limit > 0:
-        unused = int(config.get("pad_token_id") or 0) + 1 if config["model_type"] in SHIFTED else 0
+        unused = int(config.pad_token_id or 0) + 1 if config.model_type in SHIFTED else 0
         tokenizer.model_max_length = min(tokenizer.model_max_length, limit - unused)
+    if getattr(config, "type_vocab_size", 0) < 2:
+        tokenizer.model_input_names = [key for key in tokenizer.model_input_names if key != "token_type_ids"]
     return tokenizer
 
 
@@ -122,8 +133,8 @@ def _sentence(name: str, what: str) -> Iterator[None]:
         log.info("loading the %s of %s", what, name, exc_info=True)
         reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise ModelError(
-            f"The {what} of {name} cannot be loaded ({type(error).__name__}: {reason}); copy the model "
-            f"again or give another."
+            f"The {what} of {name} cannot be loaded ({type(error).__name__}: {reason}); copy the model again "
+            "or give another."
         ) from error
 
 
@@ -187,14 +198,14 @@ def _check_head(config: Any, name: str, kind: str) -> None:
     can = f"it can do {', '.join(fits)}" if fits else "it has none that is used here"
     raise ModelError(
         f"The model {name} ({config.model_type}) has no head for {kind}; {can}: choose another model or "
-        f"another task."
+        "another task."
     )
 
 
 def _renamed(config: Any, kind: str) -> dict[str, str] | None:
     """Map weight names where a family calls its body otherwise under this head, as Llama does for answers."""
-    body = transformers.AutoModel._model_mapping[type(config)].base_model_prefix
-    wanted = HEADS[kind]._model_mapping[type(config)].base_model_prefix
+    family: Any = transformers.AutoModel._model_mapping[type(config)]
+    body, wanted = family.base_model_prefix, HEADS[kind]._model_mapping[type(config)].base_model_prefix
     return None if body == wanted else {rf"^{body}\.": f"{wanted}."}
 
 
@@ -213,5 +224,5 @@ def _check_report(model: Any, report: dict[str, Any], name: str) -> None:
         )
         raise ModelError(
             f"The weights of {name} do not fit its config.json: the file {what}, in the right shape; copy "
-            f"the model again."
+            "the model again."
         )

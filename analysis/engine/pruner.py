@@ -78,8 +78,8 @@ class Pruner:
         kept = 0
         for gate, choice in zip(self.gates, chosen, strict=True):
             mask = units.spread(choice, gate.mask.shape)
-            gate.mask.copy_(mask)
-            kept += int(mask.count_nonzero())
+            gate.mask.copy_(mask.view(torch.uint8))  # converting from bool is three times slower
+            kept += int(choice.count_nonzero())
         self.kept = kept
 
     def masks(self) -> list[torch.Tensor]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from analysis.errors import RunError
 from analysis.store import layout, locks, queue, runs, trash
-from analysis.store.launch import RUNNER_LOCK, RUNNER_LOG
+from analysis.store.launch import RUNNER_LOCK, RUNNER_LOG, RUNNER_STATE
 from analysis.store.locks import RunLock
 from analysis.store.queue import Ticket
 
@@ -36,7 +36,7 @@ PRELOAD = (
     "transformers",
     "transformers.models.auto.modeling_auto",
     "transformers.models.bert.modeling_bert",
-    "transformers.models.bert.tokenization_bert",
+    "transformers.models.vit.modeling_vit",
     "sklearn.metrics",
     "pyarrow.parquet",
     "analysis.engine.train",
@@ -96,6 +96,7 @@ class Runner:
     def work(self) -> None:
         """Start workers while the line and the limit allow, until idle for long enough or asked to end."""
         signal.signal(signal.SIGTERM, self._end)
+        layout.write_json(self.folder / RUNNER_STATE, locks.identity())
         _shorten_log(self.folder / RUNNER_LOG)
         self._take_stock()
         _preload()

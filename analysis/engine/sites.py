@@ -91,7 +91,7 @@ def _block(path: str, conv: bool) -> str | None:
     numbers = [m.end() for m in re.finditer(r"\.\d+(?=\.|$)", path)]
     if not numbers:
         return None
-    return path[: numbers[1] if conv and len(numbers) > 2 else numbers[0]]
+    return path[: numbers[min(1, len(numbers) - 1)] if conv else numbers[0]]
 
 
 def _candidates(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +81,12 @@ def _bundled(name: str) -> Files:
     if name not in bundle.TASKS:
         known = ", ".join(BUNDLED + task for task in bundle.TASKS)
         raise DataError(f"{BUNDLED}{name} is not a bundled task; the bundled tasks are {known}.")
-    splits = [
-        from_records(f"{name} {split}", list(bundle.rows(name, split)))
-        for split in ("train", "validation", "test")
-    ]
-    return Files(*splits)
+    names = {"label": list(bundle.TASKS[name]["label_names"])}
+    train, validation, test = (
+        replace(from_records(f"{name} {split}", bundle.rows(name, split)), names=names)
+        for split in bundle.SPLITS
+    )
+    return Files(train, validation, test)
 
 
 def _folder(path: Path) -> Files:
@@ -94,8 +95,8 @@ def _folder(path: Path) -> Files:
     if train is None:
         here = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
         raise DataError(
-            f"The folder {path} has no train file; it holds {here}: add train{ALLOWED.split(', ')[0]} or "
-            f"the like."
+            f"The folder {path} has no train file; it holds {here}: add train{ALLOWED.split(', ')[0]} or the "
+            "like."
         )
     validation, test = _split(path, VALIDATION), _split(path, ("test",))
     return Files(read(train), read(validation) if validation else None, read(test) if test else None)
@@ -111,7 +112,7 @@ def _split(path: Path, stems: Sequence[str]) -> Path | None:
     if len(found) > 1:
         raise DataError(
             f"The folder {path} has several {stems[0]} files ({', '.join(entry.name for entry in found)}); "
-            f"leave one."
+            "leave one."
         )
     return found[0] if found else None
 
@@ -141,23 +142,26 @@ def _absent(source: str, error: Exception) -> str:
     """Say why a hub dataset is not available and how to get it."""
     known = os.environ.get(hub.DATA, "")
     tried = f"the folder {known} and " if known else ""
-    if hub.online():
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+    if hub.online() or not isinstance(error, ConnectionError):
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         return (
-            f"The dataset {source} could not be loaded from the hub ({reason}); check its name, or give a local "
-            f"file ({ALLOWED})."
+            f"The dataset {source} could not be loaded ({reason}); check its name, or give a "
+            f"local file ({ALLOWED})."
         )
     return (
         f"The dataset {source} is not on this machine (tried {tried}the Hugging Face cache); set "
-        f"{hub.ONLINE}=1 to download "
-        f"it, or give a local file ({ALLOWED}), a folder, or bundled:opinions."
+        f"{hub.ONLINE}=1 to download it, or give a local file ({ALLOWED}), a folder, or bundled:opinions."
     )
 
 
 def _from_dataset(name: str, rows: Any) -> Table:
     """Turn one split of `datasets` into columns, keeping declared label names."""
+    from datasets import Image
+
     names: dict[str, list[str]] = {}
     for column, feature in rows.features.items():
+        if isinstance(feature, Image):
+            rows = rows.cast_column(column, Image(decode=False))
         inner = getattr(feature, "feature", feature)
         if hasattr(inner, "names"):
             names[column] = list(inner.names)
@@ -226,8 +230,7 @@ def _cut(rows: Table, group: str, salt: int) -> tuple[Table, Table]:
     if count < FEWEST:
         raise DataError(
             f"{rows.name} has {count} rows, too few to set some aside for evaluation; give at least "
-            f"{FEWEST}, or a folder "
-            "with train and validation files."
+            f"{FEWEST}, or a folder with train and validation files."
         )
     wanted = min(DEV_MOST, max(1, round(DEV_SHARE * count)))
     if not group:

@@ -69,10 +69,9 @@ def pixels(table: Table, column: str, index: int) -> np.ndarray:
             f"The picture in {table.place(index, column)}, cannot be decoded ({error})."
         ) from error
     raise DataError(
-        f"The picture in {table.place(index, column)}, is {type(cell).__name__} {str(cell)[:30]}; give "
-        f"rows of numbers "
-        "(height × width or channels × height × width) or an encoded image as bytes, which .parquet files "
-        "can hold."
+        f"The picture in {table.place(index, column)}, is {type(cell).__name__} {str(cell)[:30]}; give rows "
+        "of numbers (height × width or channels × height × width) or an encoded image as bytes, which "
+        ".parquet files can hold."
     )
 
 

@@ -49,8 +49,7 @@ def check(tables: list[Table], columns: Columns) -> list[Table]:
             if contexts[index][start : start + len(text)] != text or start < 0:
                 raise DataError(
                     f"The answer {text[:40]!r} in {table.place(index, columns.label)}, does not begin at "
-                    f"character {start} "
-                    "of its context; answer_start counts characters from 0."
+                    f"character {start} of its context; answer_start counts characters from 0."
                 )
         checked.append(table.replaced(columns.label, answers))
     return checked
@@ -67,7 +66,7 @@ def _answers(table: Table, columns: Columns, index: int) -> list[tuple[str, int]
     if not good or not all(isinstance(t, str) for t in texts) or not all(type(s) is int for s in starts):
         raise DataError(
             f"The answers in {table.place(index, columns.label)}, are {str(cell)[:60]}; every row needs at "
-            f"least one, as "
+            "least one, as "
             '{"text": ["…"], "answer_start": [0]}.'
         )
     return list(zip(texts, starts, strict=True))

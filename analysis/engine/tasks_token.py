@@ -47,14 +47,13 @@ def check(tables: list[Table], columns: Columns) -> tuple[list[str], list[Table]
     if len(kinds) > 1 or not kinds <= {str, int}:
         raise DataError(
             f"Column '{columns.label}' of {train.name} mixes tags of types "
-            f"{listing(sorted(k.__name__ for k in kinds))}; "
-            "write all tags as text, such as B-PER."
+            f"{listing(sorted(k.__name__ for k in kinds))}; write all tags as text, such as B-PER."
         )
     names, lookup = _names(train, columns, seen)
     if len(names) < 2:
         raise DataError(
             f"Column '{columns.label}' of {train.name} holds one tag only ({names[0]}); two are needed to "
-            f"learn."
+            "learn."
         )
     return names, [_replaced(table, columns, lookup, train.name) for table in tables]
 
@@ -73,15 +72,14 @@ def _check_row(table: Table, columns: Columns, index: int) -> None:
     words, tags = table.columns[columns.text][index], table.columns[columns.label][index]
     if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
         raise DataError(
-            f"The words in {table.place(index, columns.text)}, are {str(words)[:40]}; every row needs a "
-            f"list of words "
-            "there, which .jsonl and .parquet files can hold."
+            f"The words in {table.place(index, columns.text)}, are {str(words)[:40]}; every row needs a list "
+            "of words there, which .jsonl and .parquet files can hold."
         )
     if not isinstance(tags, list) or len(tags) != len(words):
         given = f"{len(tags)} tags" if isinstance(tags, list) else f"{str(tags)[:40]}"
         raise DataError(
-            f"The tags in {table.place(index, columns.label)}, are {given} for {len(words)} words; give "
-            f"one tag per word."
+            f"The tags in {table.place(index, columns.label)}, are {given} for {len(words)} words; give one "
+            "tag per word."
         )
 
 

@@ -1,3 +1,3 @@
-"""Frames to figures: pure functions from a tidy DataFrame to a plotly figure, with no file access and no state."""
+"""Frames to figures: pure functions from a DataFrame to a plotly figure, without file access or state."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every figure shares: axes with a quantity and a unit, the words beside it, and the look when nothing is there."""
+"""What every figure shares: axes with quantity and unit, the words beside it, and its look when empty."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ SHORT = 40
 
 
 def text(value: object, limit: int = SHORT) -> str:
-    """Makes a name harmless and short enough to draw: plotly reads a subset of HTML, and names come from strangers."""
+    """Makes a name harmless and short: plotly reads a subset of HTML, and names come from strangers."""
     plain = "".join(c if c.isprintable() else "�" for c in str(value))
     if len(plain) > limit:
         plain = plain[: limit // 2] + "…" + plain[len(plain) - limit // 2 + 1 :]
-    return html.escape(plain, quote=False)
+    return html.escape(plain, quote=False).replace("%{", "% {")  # plotly fills in what stands in %{…}
 
 
 def texts(values: Iterable[object], limit: int = SHORT) -> list[str]:
-    """Makes every name harmless and short; names that become equal get a number, so that none hides another."""
+    """Makes every name harmless and short; equal ones get a number, so that none hides another."""
     seen: dict[str, int] = {}
     out = []
     for value in values:
@@ -44,7 +44,7 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def short(values: pd.Series | np.ndarray | Sequence[float]) -> np.ndarray:
-    """Casts to float32: half the bytes on the wire, and still base64 (float16 and bool would go as JSON lists)."""
+    """Casts to float32: half the bytes, and still base64 (float16 and bool would go as JSON lists)."""
     return np.asarray(values, dtype=np.float64).astype(np.float32)
 
 
@@ -94,7 +94,7 @@ def legend_above(fig: go.Figure) -> go.Figure:
     """Puts the legend in a row over the plot, where it takes no width from a narrow page."""
     fig.update_layout(
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
-        margin={"t": 64 if fig.layout.title.text else 48},
+        margin={"t": 84 if fig.layout.title.text else 48},
     )
     return fig
 
@@ -124,7 +124,7 @@ def finite(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def thin(frame: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Takes at most ``most`` rows, evenly spread over the frame, first and last included; always the same ones."""
+    """Takes at most ``most`` rows, evenly spread, first and last included; always the same ones."""
     if len(frame) <= most:
         return frame
     return frame.iloc[np.linspace(0, len(frame) - 1, most).round().astype(np.int64)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -28,7 +30,7 @@ def accuracy_keep(
     dark: bool = False,
     height: int = 480,
 ) -> go.Figure:
-    """Draws quality against keep: a line per recipe through the means of its seeds, a band from worst to best seed.
+    """Draws quality against keep: a line per recipe through the means of its seeds, a band over their range.
 
     Args:
         curves: recipe, keep in [0, 1], mean, low, high, runs, and the facet column (``frames.curves``); rows
@@ -51,13 +53,10 @@ def accuracy_keep(
         a line figure; nothing is smoothed or extrapolated.
     """
     known = base.finite(curves, ["keep", "mean"])
-    panels: list[object] = list(pd.unique(known[facet])) if facet and len(known) else [None]
-    panels = panels[:4]
+    panels: list[object] = list(pd.unique(known[facet]))[:4] if facet and len(known) else [None]
     fig = _canvas(known, panels, facet, x_title, metric, title, dark, height)
     if known.empty and (points is None or points.empty):
-        return base.nothing(
-            fig, "No finished run with a final evaluation yet: start one on the launch page.", dark=dark
-        )
+        return base.nothing(fig, "No finished run with a final evaluation yet: start one.", dark=dark)
     times = 100.0 if percent else 1.0
     named: set[str] = set()
     for column, panel in enumerate(panels, start=1):
@@ -70,7 +69,10 @@ def accuracy_keep(
     if log:
         fig.update_xaxes(type="log")
         _log_ticks(fig, known, points, times)
-    return base.legend_above(fig)
+    base.legend_above(fig)
+    if len(panels) > 1:  # above the headings of the panels
+        fig.update_layout(legend={"y": 1.09}, margin={"t": 104 if title else 78})
+    return fig
 
 
 def _canvas(
@@ -104,6 +106,7 @@ def _canvas(
             rows=1, cols=len(panels), shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=names
         )
         fig.update_layout(template=theme.template(dark), height=height, meta=layout.meta, title=layout.title)
+        fig.update_annotations(font={"size": 13})
         fig.update_xaxes(title={"text": x})
         fig.update_yaxes(title={"text": metric}, col=1)
     return fig
@@ -130,7 +133,7 @@ def _line(
                 line={"width": 0},
                 mode="lines",
                 hoverinfo="skip",
-                legendgroup=recipe,
+                legendgroup=name,
                 showlegend=False,
             ),
             **where,
@@ -151,7 +154,7 @@ def _line(
                 "line": {"width": 1, "color": style.color},
             },
             name=name,
-            legendgroup=recipe,
+            legendgroup=name,
             showlegend=recipe not in named,
             customdata=spread,
             hovertemplate="%{x:.3g}: %{y:.4f}<br>%{customdata[0]:.4f} to %{customdata[1]:.4f}, "
@@ -178,7 +181,7 @@ def _singles(
     if facet and panel is not None and facet in known.columns:
         known = known[known[facet] == panel]
     where = {"row": 1, "col": column} if fig._has_subplots() else {}
-    for recorded, word, size, width in ((True, "recorded run", 5, 0), (False, "your run", 9, 1.5)):
+    for recorded, word, size, width in ((True, "recorded run", 5, 0), (False, "your run", 7, 1.2)):
         mine = known[base.column(known, "recorded", False).astype(bool) == recorded]
         for recipe, part in mine.groupby("recipe", sort=True):
             style = theme.recipe_style(str(recipe))
@@ -196,7 +199,7 @@ def _singles(
                         "opacity": 0.6 if recorded else 0.95,
                         "line": {"width": width, "color": theme.ink(dark).text},
                     },
-                    legendgroup=str(recipe),
+                    legendgroup=base.text(theme.recipe_title(str(recipe))),
                     showlegend=False,
                     customdata=base.short(seeds),
                     hovertemplate=f"%{{x:.3g}}: %{{y:.4f}}<br>{word}, seed %{{customdata:.0f}}<extra>"
@@ -244,7 +247,7 @@ def _levels(
     where = {"row": 1, "col": column} if fig._has_subplots() else {}
     style = theme.recipe_style("dense")
     for value, words, color, dash, position in (
-        (dense, "dense, nothing pruned", page.text, style.dash, "top right"),
+        (dense, "dense, nothing pruned", page.text, style.dash, "top left"),
         (floor, "floor: always the most common answer", page.faint, "dot", "bottom right"),
     ):
         if value is None or not np.isfinite(value):
@@ -254,7 +257,7 @@ def _levels(
 
 
 def _log_ticks(fig: go.Figure, known: pd.DataFrame, points: pd.DataFrame | None, times: float) -> None:
-    """Writes plain numbers on a logarithmic axis: 1, 3, 10, 30, 100, not powers and bare digits."""
+    """Writes plain numbers on a logarithmic axis: the measured keeps when few, else 1, 2, 5, 10, …."""
     values = [known["keep"].to_numpy(dtype=np.float64)] if len(known) else []
     if points is not None and len(points):
         values.append(
@@ -264,6 +267,8 @@ def _log_ticks(fig: go.Figure, known: pd.DataFrame, points: pd.DataFrame | None,
     seen = seen[np.isfinite(seen) & (seen > 0)]
     if not len(seen):
         return
-    low, high = np.floor(np.log10(seen.min() * 0.9)), np.ceil(np.log10(seen.max()))
-    ticks = [float(d * 10.0**e) for e in range(int(low), int(high) + 1) for d in (1, 2, 5)]
+    ticks = sorted({float(f"{v:.2g}") for v in seen})
+    if len(ticks) > 9 or any(b < 1.3 * a for a, b in pairwise(ticks)):
+        low, high = np.floor(np.log10(seen.min() * 0.9)), np.ceil(np.log10(seen.max()))
+        ticks = [float(d * 10.0**e) for e in range(int(low), int(high) + 1) for d in (1, 2, 5)]
     fig.update_xaxes(tickvals=ticks, ticktext=[f"{t:g}" for t in ticks])

@@ -1,4 +1,4 @@
-"""The two-colour picture of a plane: hue says which share of a bin was kept, depth how many weights lie in it."""
+"""The two-colour picture of a plane: hue is the share of a bin that was kept, depth the weights in it."""
 
 from __future__ import annotations
 
@@ -109,10 +109,11 @@ def heatmap(plane: pd.DataFrame, show: str, dark: bool) -> go.Heatmap:
         zmax=len(BANDS) * LEVELS - 0.5,
         colorscale=scale(dark),
         hoverongaps=False,
-        hovertemplate="%{x:.4g}, %{y:.4g}<br>%{customdata[0]:,} kept<br>%{customdata[1]:,} pruned<extra></extra>",
+        hovertemplate="%{x:.4g}, %{y:.4g}<br>%{customdata[0]:,} kept, %{customdata[1]:,} pruned"
+        "<extra></extra>",
         colorbar={
             "title": {
-                "text": "share of the bin kept<br>(deeper = more weights)",
+                "text": "share of the bin kept<br>(stronger = more weights)",
                 "side": "top",
                 "font": {"size": 11},
             },

@@ -34,11 +34,13 @@ def decided(history: pd.DataFrame, *, title: str = "", dark: bool = False, heigh
         dark=dark,
         height=height,
         alt=f"Kept, still wrong and settled share of the weights in {len(history)} snapshots.",
-        how="Where the settled line reaches 100 % the mask was decided; a late rise means that choices were revised late.",
+        how="Where the settled line reaches 100 % the mask was decided; a late rise: choices were revised.",
     )
     known = base.finite(history, ["progress", "keep"])
     if known.empty:
-        return base.nothing(fig, "No snapshots of the mask: set more than one in the settings of a run.", dark=dark)
+        return base.nothing(
+            fig, "No snapshots of the mask: set more than one in the settings of a run.", dark=dark
+        )
     for place, (column, words, dash) in enumerate(_LINES):
         style = theme.line_style(place)
         fig.add_trace(_line(known, column, words, style.color, dash, style.symbol))
@@ -47,7 +49,7 @@ def decided(history: pd.DataFrame, *, title: str = "", dark: bool = False, heigh
 
 
 def turnover(history: pd.DataFrame, *, title: str = "", dark: bool = False, height: int = 320) -> go.Figure:
-    """Draws how many weights were pruned and how many came back between two snapshots (``frames.mask_history``)."""
+    """Draws how many weights were pruned and came back between snapshots (``frames.mask_history``)."""
     fig = base.start(
         x=PROGRESS,
         y="weights since the snapshot before (% of prunable weights)",
@@ -83,8 +85,14 @@ def settled(frame: pd.DataFrame, *, title: str = "", dark: bool = False, height:
     )
     known = base.finite(frame, ["progress", "share"])
     if known.empty:
-        return base.nothing(fig, "No snapshots of the mask: set more than one in the settings of a run.", dark=dark)
-    cells = known.assign(done=known["share"] * known["weights"]).groupby(["layer", "progress"])[["done", "weights"]].sum()
+        return base.nothing(
+            fig, "No snapshots of the mask: set more than one in the settings of a run.", dark=dark
+        )
+    cells = (
+        known.assign(done=known["share"] * known["weights"])
+        .groupby(["layer", "progress"])[["done", "weights"]]
+        .sum()
+    )
     table = (100 * cells["done"] / cells["weights"]).unstack("progress").iloc[: layers.MOST_ROWS, -400:]
     fig.add_trace(
         go.Heatmap(

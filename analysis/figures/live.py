@@ -85,7 +85,7 @@ def metric(
     dark: bool = False,
     height: int = 340,
 ) -> go.Figure:
-    """Draws the metric against progress: with the mask of that moment, and with the mask cut to the final keep.
+    """Draws the metric against progress: with the mask of the moment and with the mask cut to its final keep.
 
     Args:
         evals: progress, split, cut, metric, value, and "run" when there are several (``frames.evals``).
@@ -162,7 +162,7 @@ def keep(
         dark=dark,
         height=height,
         alt="Share of prunable weights kept against progress, scheduled and measured.",
-        how="The thin dotted line is the schedule, the other one what the masks really keep; a learned keep has no schedule.",
+        how="The thin dotted line is the schedule, the other what the masks keep; a learned keep has none.",
     )
     drawn = 0
     for place, run, label, part in _runs(keeps):
@@ -194,12 +194,12 @@ def flips(
     """Draws the share of mask bits that changed between two loss lines against progress."""
     fig = base.start(
         x=PROGRESS,
-        y="mask bits changed since the line before (% of prunable weights)",
+        y="mask bits changed (% of prunable weights)",
         title=title,
         dark=dark,
         height=height,
         alt="Share of mask bits that flipped against progress.",
-        how="High values mean that the choice is still open; zero means that it has been made.",
+        how="Changes since the value before. High: the choice is still open; zero: it has been made.",
     )
     drawn = 0
     for place, run, label, part in _runs(keeps):
@@ -216,7 +216,7 @@ def flips(
 
 
 def _runs(frame: pd.DataFrame) -> Iterator[tuple[int, str, str, pd.DataFrame]]:
-    """Gives place, run, label and rows of every run; the label is empty when the frame holds a single unnamed run."""
+    """Gives place, run, label and rows of every run; the label is empty for a single unnamed run."""
     if frame.empty:
         return
     if "run" not in frame.columns:

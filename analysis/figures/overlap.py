@@ -10,7 +10,7 @@ from analysis.figures import base, theme
 from analysis.figures.layers import ROLES
 
 MOST = 120
-JACCARD = "overlap, Jaccard index (kept by both / kept by either)"
+JACCARD = "overlap (Jaccard index, no unit)"
 
 
 def bars(
@@ -22,7 +22,7 @@ def bars(
     dark: bool = False,
     height: int = 420,
 ) -> go.Figure:
-    """Draws the overlap of two masks per matrix, each bar with a mark at the overlap of random masks of the same keep.
+    """Draws the overlap of two masks per matrix, each bar with a mark at what random masks would share.
 
     Args:
         overlap: site, role, layer, kept_a, kept_b, jaccard, expected (``frames.overlap``).
@@ -42,8 +42,8 @@ def bars(
         dark=dark,
         height=height,
         alt=f"Overlap of the masks of {a} and {b} in {max(0, len(overlap) - 1)} matrices, beside chance.",
-        how="The diamond is what two independent random masks that keep as much would share; only what rises above it is "
-        "agreement.",
+        how="Overlap is kept by both / kept by either. The diamond is what two independent random masks that "
+        "keep as much would share; only what rises above it is agreement.",
     )
     known = base.finite(overlap, ["jaccard"]).iloc[-MOST:]
     if known.empty:
@@ -52,18 +52,7 @@ def bars(
     page = theme.ink(dark)
     overall = (known["site"] == "overall").to_numpy()
     colors = np.where(overall, page.faint, theme.COLORS[0]).tolist()
-    counts = np.stack([known["kept_a"], known["kept_b"], known["both"]], axis=-1).astype(np.float32)
-    fig.add_trace(
-        go.Bar(
-            x=names,
-            y=base.short(known["jaccard"]),
-            marker={"color": colors},
-            name="measured",
-            customdata=counts,
-            hovertemplate="%{x}<br>overlap %{y:.4f}<br>%{customdata[0]:,.0f} and %{customdata[1]:,.0f} kept, "
-            "%{customdata[2]:,.0f} by both<extra></extra>",
-        )
-    )
+    fig.add_trace(_measured(known, names, colors))
     fig.add_trace(
         go.Scatter(
             x=names,
@@ -79,9 +68,22 @@ def bars(
             hovertemplate="%{x}<br>chance %{y:.4f}<extra></extra>",
         )
     )
-    fig.update_xaxes(type="category")
+    fig.update_xaxes(type="category", tickangle=-90 if len(names) > 14 else -45)
     fig.update_yaxes(rangemode="tozero")
     return base.legend_above(fig)
+
+
+def _measured(known: pd.DataFrame, names: list[str], colors: list[str]) -> go.Bar:
+    counts = np.stack([known["kept_a"], known["kept_b"], known["both"]], axis=-1).astype(np.float32)
+    return go.Bar(
+        x=names,
+        y=base.short(known["jaccard"]),
+        marker={"color": colors},
+        name="measured",
+        customdata=counts,
+        hovertemplate="%{x}<br>overlap %{y:.4f}<br>%{customdata[0]:,.0f} and %{customdata[1]:,.0f} kept, "
+        "%{customdata[2]:,.0f} by both<extra></extra>",
+    )
 
 
 def matrix(
@@ -115,11 +117,7 @@ def matrix(
         )
     labels = [str(v) for v in pd.unique(frame["a"])][:40]
     names = base.texts(labels, 28)
-    cells = frame.drop_duplicates(["a", "b"]).set_index(["a", "b"])
-    full = pd.MultiIndex.from_product([labels, labels], names=["a", "b"])
-    shape = (len(labels), len(labels))
-    measured = cells["jaccard"].reindex(full).to_numpy(dtype=np.float64).reshape(shape)
-    chance = cells["expected"].reindex(full).to_numpy(dtype=np.float64).reshape(shape)
+    measured, chance = _square(frame, labels, "jaccard"), _square(frame, labels, "expected")
     words = [
         [_cell(m, c, i == j, len(labels)) for j, (m, c) in enumerate(zip(*rows, strict=True))]
         for i, rows in enumerate(zip(measured, chance, strict=True))
@@ -133,7 +131,8 @@ def matrix(
             text=words,
             texttemplate="%{text}",
             customdata=np.stack([measured, chance], axis=-1).astype(np.float32),
-            hovertemplate="%{y} and %{x}<br>overlap %{customdata[0]:.4f}<br>chance %{customdata[1]:.4f}<extra></extra>",
+            hovertemplate="%{y} and %{x}<br>overlap %{customdata[0]:.4f}, chance %{customdata[1]:.4f}"
+            "<extra></extra>",
             colorscale=theme.diverging(dark) if excess else theme.sequential(dark),
             zmid=0 if excess else None,
             zmin=None if excess else 0,
@@ -146,6 +145,12 @@ def matrix(
     fig.update_yaxes(autorange="reversed", type="category", showgrid=False)
     fig.update_xaxes(type="category", showgrid=False)
     return fig
+
+
+def _square(frame: pd.DataFrame, labels: list[str], column: str) -> np.ndarray:
+    cells = frame.drop_duplicates(["a", "b"]).set_index(["a", "b"])[column]
+    full = pd.MultiIndex.from_product([labels, labels], names=["a", "b"])
+    return cells.reindex(full).to_numpy(dtype=np.float64).reshape(len(labels), len(labels))
 
 
 def ranks(frame: pd.DataFrame, *, title: str = "", dark: bool = False, height: int = 400) -> go.Figure:
@@ -162,13 +167,13 @@ def ranks(frame: pd.DataFrame, *, title: str = "", dark: bool = False, height: i
     """
     fig = base.start(
         x="matrix (layer and role)",
-        y="rank agreement of the scores, Spearman (no unit)",
+        y="rank agreement of scores (Spearman ρ)",
         title=title,
         dark=dark,
         height=height,
         legend=False,
         alt="Spearman rank correlation of two runs' scores for each matrix.",
-        how="1 means that both rank the weights alike, 0 that they have nothing in common, −1 that they disagree throughout.",
+        how="1: both rank the weights alike; 0: they have nothing in common; −1: they disagree throughout.",
     )
     known = base.finite(frame, ["spearman"]).iloc[-MOST:]
     if known.empty:
@@ -183,7 +188,7 @@ def ranks(frame: pd.DataFrame, *, title: str = "", dark: bool = False, height: i
             hovertemplate="%{x}<br>%{y:.3f} on %{customdata:,.0f} sampled weights<extra></extra>",
         )
     )
-    fig.update_xaxes(type="category")
+    fig.update_xaxes(type="category", tickangle=-90 if len(known) > 14 else -45)
     fig.update_yaxes(range=[-1.05, 1.05], zeroline=True)
     return fig
 

@@ -1,4 +1,4 @@
-"""What changed for the user: how many examples changed their answer, in which class, and how sure the model was."""
+"""What changed for the user: how many answers changed, in which class, and how sure the model was."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import plotly.graph_objects as go
 from analysis.figures import base, theme
 
 KINDS = {  # kind of change: (place in the palette, pattern)
-    "still right": (2, ""),
-    "became right": (0, "/"),
-    "became wrong": (1, "x"),
-    "wrong in another way": (4, "."),
-    "still wrong": (9, "-"),
+    "still right": (2, 0),
+    "became right": (0, 1),
+    "became wrong": (1, 2),
+    "wrong in another way": (4, 3),
+    "still wrong": (9, 4),
 }
 MOST_CLASSES = 40
 MOST_POINTS = 4000
@@ -37,10 +37,12 @@ def changes(frame: pd.DataFrame, *, title: str = "", dark: bool = False, height:
         dark=dark,
         height=height,
         alt=f"What happened to the answers on {len(frame)} examples, by class.",
-        how="Equal accuracy can hide exchange: compare the two middle parts, answers gained and answers lost.",
+        how="Equal accuracy can hide exchange: compare the middle parts, answers gained and answers lost.",
     )
     if frame.empty:
-        return base.nothing(fig, "Choose two finished runs on the same task to compare their answers.", dark=dark)
+        return base.nothing(
+            fig, "Choose two finished runs on the same task to compare their answers.", dark=dark
+        )
     table = frame.groupby(["label", "change"]).size().unstack("change", fill_value=0).iloc[:MOST_CLASSES]
     share = 100 * table.div(table.sum(axis=1), axis=0)
     for kind, (place, pattern) in KINDS.items():
@@ -51,7 +53,7 @@ def changes(frame: pd.DataFrame, *, title: str = "", dark: bool = False, height:
                 x=base.texts(share.index),
                 y=base.short(share[kind]),
                 name=kind,
-                marker={"color": theme.COLORS[place], "pattern": {"shape": pattern, "size": 6}},
+                marker={"color": theme.COLORS[place], "pattern": theme.texture(pattern, dark)},
                 customdata=base.short(table[kind]),
                 hovertemplate="%{x}: %{customdata:,.0f} examples, %{y:.1f} %<extra>" + kind + "</extra>",
             )
@@ -70,7 +72,7 @@ def confidence(frame: pd.DataFrame, *, title: str = "", dark: bool = False, heig
         dark=dark,
         height=height,
         alt=f"Confidence before and after pruning for {len(frame)} examples.",
-        how="Under the diagonal the model has become less sure; answers lost at high confidence on both axes deserve a look.",
+        how="Under the diagonal the model is less sure; answers lost at high confidence deserve a look.",
     )
     known = base.finite(frame, ["confidence_before", "confidence_after"])
     if known.empty:
@@ -84,7 +86,12 @@ def confidence(frame: pd.DataFrame, *, title: str = "", dark: bool = False, heig
                 x=base.short(part["confidence_before"]),
                 y=base.short(part["confidence_after"]),
                 mode="markers",
-                marker={"symbol": theme.SYMBOLS[order], "size": 6, "color": theme.COLORS[place], "opacity": 0.6},
+                marker={
+                    "symbol": theme.SYMBOLS[order],
+                    "size": 6,
+                    "color": theme.COLORS[place],
+                    "opacity": 0.6,
+                },
                 customdata=part["row"].to_numpy(dtype="int32"),
                 name=kind,
                 hovertemplate="example %{customdata}: %{x:.3f} → %{y:.3f}<extra>" + kind + "</extra>",

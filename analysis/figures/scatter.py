@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from analysis.figures import base, density, theme
 
 WEIGHT, START, SCORE = "weight value (no unit)", "pre-trained weight value (no unit)", "score (no unit)"
-MOST_POINTS = 4000
+MOST_POINTS = 600  # of each kind; the bins under them already hold every weight
 MOST_LINES = 12
 
 
@@ -33,7 +33,7 @@ def weight_score(
 
     Args:
         plane: bins: x, y, dx, dy, kept, pruned (``frames.plane``).
-        points: sample: w, score, kept (``frames.points``); at most 4,000 are drawn.
+        points: sample: w, score, kept (``frames.points``); at most 600 of each kind are drawn.
         title: heading inside the figure.
         threshold: score above which weights were kept, or one such score per site.
         show: "both", or only the "kept" or "pruned" weights.
@@ -55,7 +55,7 @@ def weight_score(
         dark=dark,
         height=height,
         alt=f"Density of {kept + pruned:,} weights by value and score; {kept:,} kept and {pruned:,} pruned.",
-        how="Each cell counts all weights with that value and score: hue shows the share kept, depth how many there are. "
+        how="A cell counts all weights with that value and score: hue is the share kept, strength their number. "
         "Drag a box to see which layers and roles its weights belong to.",
     )
     if plane.empty and points.empty:
@@ -67,6 +67,9 @@ def weight_score(
     _thresholds(fig, threshold, dark)
     if quadrants is not None and len(quadrants):
         _corners(fig, quadrants, split, level, dark)
+        fig.layout.meta["how_to_read"] += (
+            " Large weights lie outside the dotted lines, where magnitude pruning would keep as many."
+        )
     return _selectable(fig)
 
 
@@ -79,10 +82,10 @@ def start_final(
     dark: bool = False,
     height: int = 560,
 ) -> go.Figure:
-    """Draws all weights by their pre-trained and their present value, with the line on which a weight has not moved.
+    """Draws all weights by their pre-trained and their present value, with the line of those left unmoved.
 
     Args:
-        plane: bins: x = pre-trained value, y = present value, dx, dy, kept, pruned (``frames.plane(…, "start")``).
+        plane: bins of ``frames.plane(…, "start")``: x = pre-trained, y = present value, dx, dy, kept, pruned.
         points: sample: w0, w, kept (``frames.points``).
         title: heading inside the figure.
         show: "both", or only the "kept" or "pruned" weights.
@@ -99,8 +102,8 @@ def start_final(
         title=title,
         dark=dark,
         height=height,
-        alt=f"Density of {kept + pruned:,} weights by pre-trained and trained value; {kept:,} kept, {pruned:,} pruned.",
-        how="On the diagonal a weight has not moved. Kept weights in two outer bands were chosen by size before training; "
+        alt=f"{kept + pruned:,} weights by pre-trained and trained value; {kept:,} kept, {pruned:,} pruned.",
+        how="On the diagonal a weight has not moved. Kept weights in two outer bands were chosen by size; "
         "kept weights near zero were chosen by how they moved.",
     )
     if plane.empty and points.empty:
@@ -134,10 +137,10 @@ def _bins(fig: go.Figure, plane: pd.DataFrame, show: str, dark: bool) -> None:
 def _sample(fig: go.Figure, points: pd.DataFrame, x: str, y: str, show: str, dark: bool) -> None:
     if points.empty:
         return
-    known = base.thin(base.finite(points, [x, y]), MOST_POINTS)
+    known = base.finite(points, [x, y])
     page = theme.ink(dark)
     for kept, symbol, name in ((False, "circle-open", "pruned (sample)"), (True, "circle", "kept (sample)")):
-        part = known[known["kept"] == kept]
+        part = base.thin(known[known["kept"] == kept], MOST_POINTS)
         if part.empty or show == ("pruned" if kept else "kept"):
             continue
         marker = {"symbol": symbol, "size": 4, "color": page.text, "line": {"width": 0.8, "color": page.text}}
@@ -149,7 +152,7 @@ def _sample(fig: go.Figure, points: pd.DataFrame, x: str, y: str, show: str, dar
                 y=base.short(part[y]),
                 mode="markers",
                 marker=marker,
-                opacity=0.75 if kept else 0.35,
+                opacity=0.8 if kept else 0.4,
                 name=name,
                 hovertemplate="%{x:.4g}, %{y:.4g}<extra>" + name + "</extra>",
             )
@@ -171,7 +174,14 @@ def _thresholds(fig: go.Figure, threshold: float | Sequence[float] | None, dark:
     if len(values) > MOST_LINES:
         words += " (lowest and highest drawn)"
     fig.add_annotation(
-        x=1, xref="paper", xanchor="right", y=float(drawn[-1]), yanchor="bottom", text=words, showarrow=False
+        x=1,
+        xref="paper",
+        xanchor="right",
+        y=float(drawn[-1]),
+        yanchor="bottom",
+        text=words,
+        showarrow=False,
+        bgcolor=theme.fade(theme.ink(dark).paper, 0.7),
     )
 
 

@@ -34,7 +34,7 @@ def schedule(
         one panel a curve, all over the same progress.
     """
     alt = "Planned keep, learning rate and penalty over the progress of the run."
-    how = "All panels share the progress axis, so that a cut can be read against the learning rate left to recover from it."
+    how = "All panels share the progress axis: read a cut against the learning rate left to recover from it."
     known = base.finite(frame, ["progress", "value"])
     names = [str(c) for c in pd.unique(known["curve"])][:8] if len(known) else []
     if not names:
@@ -53,21 +53,7 @@ def schedule(
     fig = make_subplots(rows=rows, cols=columns, horizontal_spacing=0.12, vertical_spacing=0.24 / rows)
     for place, name in enumerate(order):
         row, column = place // columns + 1, place % columns + 1
-        line = base.thin(known[known["curve"] == name], MOST)
-        times = 100 if name == "keep" else 1
-        style = theme.line_style(place)
-        fig.add_trace(
-            go.Scatter(
-                x=base.short(100 * line["progress"]),
-                y=base.short(times * line["value"]),
-                mode="lines",
-                line={"color": style.color, "width": 2.2},
-                name=base.text(name),
-                hovertemplate="%{x:.0f} %: %{y:.4g}<extra>" + base.text(name) + "</extra>",
-            ),
-            row=row,
-            col=column,
-        )
+        fig.add_trace(_line(known[known["curve"] == name], name, place), row=row, col=column)
         axis = TITLES.get(name, f"{base.text(name)} (no unit)")
         fig.update_xaxes(title={"text": "progress (% of the run)"}, range=[0, 100], row=row, col=column)
         fig.update_yaxes(title={"text": axis, "font": {"size": 11}}, rangemode="tozero", row=row, col=column)
@@ -81,3 +67,16 @@ def schedule(
     if title:
         fig.update_layout(title={"text": base.text(title, 120)})
     return fig
+
+
+def _line(part: pd.DataFrame, name: str, place: int) -> go.Scatter:
+    part = base.thin(part, MOST)
+    times = 100 if name == "keep" else 1
+    return go.Scatter(
+        x=base.short(100 * part["progress"]),
+        y=base.short(times * part["value"]),
+        mode="lines",
+        line={"color": theme.line_style(place).color, "width": 2.2},
+        name=base.text(name),
+        hovertemplate="%{x:.0f} %: %{y:.4g}<extra>" + base.text(name) + "</extra>",
+    )

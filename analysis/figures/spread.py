@@ -45,7 +45,7 @@ def distribution(
         dark=dark,
         height=height,
         alt=f"Distribution of {words} over {x_title} for {len(frames)} runs.",
-        how="Two lobes with a gap around zero mean that size decided; a single hump with small values kept means it did not.",
+        how="Two lobes with an empty gap around zero: size decided; small values among the kept: it did not.",
     )
     names = base.texts(frames)
     drawn = 0
@@ -54,29 +54,26 @@ def distribution(
         count = bins["kept"] + bins["pruned"] if part == "all" else bins.get(part, pd.Series(dtype="int64"))
         if bins.empty or not int(count.sum()):
             continue
-        height_of = count / int(count.sum()) / (bins["high"] - bins["low"]) if share else count
-        style = theme.recipe_style(label)
+        values = count / int(count.sum()) / (bins["high"] - bins["low"]) if share else count
+        fig.add_trace(_outline(bins, values, theme.recipe_style(label), name, len(frames) == 1))
         drawn += 1
-        fig.add_trace(
-            go.Scatter(
-                x=base.short(np.append(bins["low"], bins["high"].iloc[-1])),
-                y=base.short(np.append(height_of, height_of.iloc[-1])),
-                line={"shape": "hv", "color": style.color, "dash": style.dash, "width": 2},
-                mode="lines",
-                fill="tozeroy" if len(frames) == 1 else None,
-                fillcolor=theme.fade(style.color, 0.2),
-                name=name,
-                hovertemplate="%{x:.4g}: %{y:.4g}<extra>" + name + "</extra>",
-            )
-        )
     if not drawn:
         return base.nothing(fig, f"No {words} counted yet.", dark=dark)
-    if threshold is not None and np.isfinite(threshold):
-        line = {"color": theme.ink(dark).text, "dash": "dash", "width": 1.5}
-        fig.add_vline(
-            x=float(threshold), line=line, annotation_text="threshold", annotation_position="top right"
-        )
+    _vertical_threshold(fig, threshold, dark)
     return base.legend_above(fig)
+
+
+def _outline(bins: pd.DataFrame, values: pd.Series, style: theme.Style, name: str, fill: bool) -> go.Scatter:
+    return go.Scatter(
+        x=base.short(np.append(bins["low"], bins["high"].iloc[-1])),
+        y=base.short(np.append(values, values.iloc[-1])),
+        line={"shape": "hv", "color": style.color, "dash": style.dash, "width": 2},
+        mode="lines",
+        fill="tozeroy" if fill else None,
+        fillcolor=theme.fade(style.color, 0.2),
+        name=name,
+        hovertemplate="%{x:.4g}: %{y:.4g}<extra>" + name + "</extra>",
+    )
 
 
 def score_histogram(
@@ -120,7 +117,7 @@ def score_histogram(
                 marker={
                     "color": color,
                     "line": {"width": 0},
-                    "pattern": {"shape": pattern, "size": 5},
+                    "pattern": {**theme.texture(1 if pattern else 0, dark), "size": 5},
                     "opacity": 0.75,
                 },
                 name=name,

@@ -15,7 +15,7 @@ def sparsity(tensors: pd.DataFrame, *, title: str = "", dark: bool = False, heig
     """Draws the share of exact zeros of every analysed tensor, in the order of the file.
 
     Args:
-        tensors: tensor, role, numel, zeros, analysed (``frames.tensors``); at most the 150 with most zeros are drawn.
+        tensors: tensor, role, numel, zeros, analysed (``frames.tensors``); the 150 with most zeros are drawn.
         title: heading inside the figure.
         dark: True for the dark page.
         height: height in pixels.
@@ -30,7 +30,7 @@ def sparsity(tensors: pd.DataFrame, *, title: str = "", dark: bool = False, heig
         dark=dark,
         height=height,
         alt=f"Share of exact zeros in {len(tensors)} tensors.",
-        how="Zeros in prunable matrices are pruning; zeros elsewhere usually are not, such as untrained biases.",
+        how="Zeros in prunable matrices are pruning; zeros elsewhere mostly are not, such as fresh biases.",
     )
     known = base.finite(tensors, ["zeros"])
     known = known[known["numel"] > 0] if len(known) else known
@@ -50,22 +50,35 @@ def sparsity(tensors: pd.DataFrame, *, title: str = "", dark: bool = False, heig
                 x=[names[i] for i in mine],
                 y=base.short(share.loc[mine]),
                 name=words,
-                marker={"color": style.color, "pattern": {"shape": "" if prunable else "/"}},
-                customdata=np.stack([known.loc[mine, "zeros"], known.loc[mine, "numel"]], -1).astype(np.float32),
-                hovertemplate="%{x}<br>%{y:.3f} %: %{customdata[0]:,.0f} of %{customdata[1]:,.0f}<extra></extra>",
+                marker={"color": style.color, "pattern": theme.texture(place, dark)},
+                customdata=np.stack([known.loc[mine, "zeros"], known.loc[mine, "numel"]], -1).astype(
+                    np.float32
+                ),
+                hovertemplate="%{x}<br>%{y:.3f} %: %{customdata[0]:,.0f} of %{customdata[1]:,.0f}"
+                "<extra></extra>",
             )
         )
     fig.update_layout(barmode="overlay")
     long = len(order) > 24
     fig.update_xaxes(
-        type="category", categoryorder="array", categoryarray=[names[i] for i in order], showticklabels=not long
+        type="category",
+        categoryorder="array",
+        categoryarray=[names[i] for i in order],
+        showticklabels=not long,
+        tickangle=-45,
     )
     fig.update_yaxes(range=[0, 101] if float(share.max()) > 50 else None, rangemode="tozero")
     return base.legend_above(fig)
 
 
 def values(
-    bins: pd.DataFrame, *, name: str = "", log: bool = False, title: str = "", dark: bool = False, height: int = 360
+    bins: pd.DataFrame,
+    *,
+    name: str = "",
+    log: bool = False,
+    title: str = "",
+    dark: bool = False,
+    height: int = 360,
 ) -> go.Figure:
     """Draws the histogram of one tensor's values, exact zeros left out.
 
@@ -88,7 +101,7 @@ def values(
         height=height,
         legend=False,
         alt=f"Histogram of the values of {base.text(name) or 'a tensor'} without its exact zeros.",
-        how="An empty gap around zero is the trace of pruning by size; the hatched outer bars hold all values beyond.",
+        how="An empty gap around zero is a trace of pruning by size; the hatched outer bars hold the rest.",
     )
     if bins.empty or not int(bins["count"].sum()):
         return base.nothing(fig, "No value other than zero.", dark=dark)
@@ -104,7 +117,11 @@ def values(
             x=base.short((low + high) / 2),
             width=base.short(high - low),
             y=base.short(np.where(count > 0, count, np.nan) if log else count),
-            marker={"color": theme.COLORS[0], "line": {"width": 0}, "pattern": {"shape": ["" if i else "/" for i in inner]}},
+            marker={
+                "color": theme.COLORS[0],
+                "line": {"width": 0},
+                "pattern": {**theme.texture(1, dark), "shape": ["" if i else "/" for i in inner]},
+            },
             hovertemplate="%{x:.4g}: %{y:,.0f}<extra></extra>",
         )
     )
@@ -118,12 +135,12 @@ def denominators(frame: pd.DataFrame, *, title: str = "", dark: bool = False, he
     """Draws one checkpoint's sparsity under each denominator (``frames.denominators``)."""
     fig = base.start(
         x="exact zeros (% of the denominator)",
-        y="denominator (what counts as all)",
+        y="what counts as all",
         title=title,
         dark=dark,
         height=height,
         legend=False,
-        alt="Sparsity of a checkpoint in % of its prunable weights, its encoder, the whole model, and its bytes on disk.",
+        alt="Sparsity of a checkpoint in % of its prunable weights, encoder, whole model, and bytes on disk.",
         how="One and the same file is sparser or denser depending on what counts as all of it.",
     )
     known = base.finite(frame, ["sparsity"])

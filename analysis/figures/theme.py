@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -156,6 +157,12 @@ def mix(first: str, second: str, share: float) -> str:
     return "#" + "".join(f"{round(a + (b - a) * share):02X}" for a, b in pairs)
 
 
+def texture(place: int, dark: bool = False) -> dict[str, Any]:
+    """Returns a pattern laid over a bar's colour, so that bars differ in grey; place 0 is plain."""
+    shape = ("", "/", "x", ".", "-", "|", "+", "\\")[place % 8]
+    return {"shape": shape, "fillmode": "overlay", "fgcolor": ink(dark).paper, "fgopacity": 0.55, "size": 7}
+
+
 def fade(color: str, opacity: float) -> str:
     """Returns a hex colour as an rgba text with the given opacity in [0, 1]."""
     r, g, b = rgb(color)
@@ -173,7 +180,7 @@ def ramp(stops: Sequence[str], steps: int = 10) -> list[list[object]]:
 
 
 def sequential(dark: bool = False) -> list[list[object]]:
-    """Ten steps from the page's cell tint to full blue (light) or pale blue (dark): more is further from the page."""
+    """Ten steps from the page's tint to deep blue (light) or pale blue (dark): more stands out more."""
     return ramp(
         [DARK.cell, "#0B4F79", "#2A8FC7", "#BFE3F7"]
         if dark
@@ -235,5 +242,5 @@ TEMPLATES: dict[str, go.layout.Template] = {"light": _template(LIGHT, False), "d
 
 
 def template(dark: bool = False) -> go.layout.Template:
-    """Returns the light or the dark template; always passed explicitly, because streamlit replaces the default one."""
+    """Returns the light or the dark template; always passed, because streamlit replaces the default one."""
     return TEMPLATES["dark" if dark else "light"]

@@ -1,4 +1,4 @@
-"""Run folders to tidy pandas frames, with the same columns and types whether there is much, little or nothing."""
+"""Run folders to tidy pandas frames, with the same columns and types whether there is much or nothing."""
 
 from __future__ import annotations
 

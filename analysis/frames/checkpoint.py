@@ -60,7 +60,7 @@ def inspection(folder: Path) -> dict[str, Any]:
 
 
 def file_problems(folder: Path) -> list[str]:
-    """Lists, in sentences, what is wrong with a checkpoint: the error that stopped the inspection, then the rest."""
+    """Lists in sentences what is wrong with a checkpoint: the error that ended it, then the rest."""
     found = inspection(folder)
     error, problems = found.get("error"), found.get("problems")
     return ([str(error)] if error else []) + [
@@ -86,7 +86,7 @@ def tensors(folder: Path) -> pd.DataFrame:
     names = {"tensor": "name", "abs_median": "q50", "abs_99": "q99"}
     frame = table(TENSORS, {column: found.get(names.get(column, column)) for column in TENSORS})
     frame["sparsity"] = frame["zeros"] / frame["numel"].where(frame["numel"] > 0)
-    frame["note"] = [_note(row) for row in frame.to_dict("records")]
+    frame["note"] = [_note({str(k): v for k, v in row.items()}) for row in frame.to_dict("records")]
     return frame.astype({"note": "str"})
 
 
@@ -132,7 +132,7 @@ def denominators(folder: Path) -> pd.DataFrame:
 
 
 def layers(folder: Path, only_prunable: bool = True) -> pd.DataFrame:
-    """Lists an inspected checkpoint's matrices in the form of ``frames.sites``, so that the same figures draw both."""
+    """Lists an inspected checkpoint's matrices in the form of ``frames.sites``, for the same figures."""
     found = tensors(folder)
     found = found[found["analysed"] & (found["prunable"] | (not only_prunable))]
     kept = found["numel"] - found["zeros"]
@@ -151,7 +151,7 @@ def layers(folder: Path, only_prunable: bool = True) -> pd.DataFrame:
 
 
 def tensor_histogram(folder: Path, tensor: str) -> pd.DataFrame:
-    """Lists the value histogram of one tensor without its exact zeros; the outermost bins reach to infinity."""
+    """Lists the value histogram of one tensor without its exact zeros; the outer bins reach to infinity."""
     names = tensors(folder)["tensor"].tolist()
     try:
         found = arrays.load_arrays(Path(folder) / "histograms.npz")

@@ -65,7 +65,7 @@ def curves(
 def best_lr(
     results: pd.DataFrame, by: Sequence[str] = ("recipe", "model", "task", "teacher")
 ) -> pd.DataFrame:
-    """Keeps, for every line and keep, only the runs at the learning rate that was best on the validation split.
+    """Keeps, for every line and keep, only the runs at the learning rate that was best on validation.
 
     The choice never looks at the test split. A cell without a validation value is left out rather than
     guessed.
@@ -95,7 +95,7 @@ def _target(rows: pd.DataFrame) -> pd.Series:
 
 
 def pareto(points: pd.DataFrame, x: str = "keep", y: str = "mean") -> pd.Series:
-    """Says of each point whether no other one keeps as little or less and scores as high or higher (one strictly)."""
+    """Says of each point whether no other one costs no more and scores no less (one of the two strictly)."""
     costs, gains = points[x].to_numpy(dtype=np.float64), points[y].to_numpy(dtype=np.float64)
     front = [
         bool(np.isfinite([c, g]).all())

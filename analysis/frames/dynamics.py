@@ -1,4 +1,4 @@
-"""When it was decided: how the masks of a run change from snapshot to snapshot and when they reach their final form."""
+"""When it was decided: how the masks of a run change and when they reach their final form."""
 
 from __future__ import annotations
 

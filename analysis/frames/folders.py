@@ -17,7 +17,7 @@ WORDS = 1 << 20  # bytes of packed bits counted at once
 
 @dataclass(frozen=True)
 class Site:
-    """One prunable matrix: its name, what it does, its layer (-1 when unknown), its shape, and its heads (0 when none)."""
+    """One prunable matrix: name, role, layer (-1 when unknown), shape, and attention heads (0 when none)."""
 
     name: str
     role: str
@@ -56,7 +56,7 @@ def sites_of(run_path: Path) -> list[Site]:
 
 
 def numbers(run_path: Path, kind: str) -> list[int]:
-    """Lists the snapshot numbers (steps) saved under a folder of the run: "masks", "points" or "histograms"."""
+    """Lists the snapshot numbers (steps) under a folder of the run: "masks", "points" or "histograms"."""
     folder = Path(run_path) / kind
     try:
         return sorted(arrays.numbers(folder)) if folder.is_dir() else []
@@ -79,7 +79,7 @@ def file_of(run_path: Path, kind: str, number: int | None, suffix: str) -> Path 
 def packed(
     run_path: Path, number: int | None = None, names: Collection[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """Loads masks as packed bits: site name to uint8, eight weights a byte, first weight in the highest bit."""
+    """Loads masks as packed bits: site name to uint8, eight weights a byte, the first in the highest bit."""
     path = file_of(run_path, "masks", number, ".npz")
     if path is None:
         return {}
@@ -90,13 +90,13 @@ def packed(
         return {}
 
 
-def planes(run_path: Path, number: int | None = None) -> dict[str, np.ndarray]:
-    """Loads the exact two-dimensional bins of a snapshot; empty when there are none."""
+def planes(run_path: Path, number: int | None, *names: str) -> dict[str, np.ndarray]:
+    """Loads the named arrays of the exact two-dimensional bins of a snapshot; empty when there are none."""
     path = file_of(run_path, "histograms", number, ".npz")
     if path is None:
         return {}
     try:
-        return dict(arrays.load_planes(path))
+        return dict(arrays.load_planes(path, names))
     except UNREADABLE as error:
         log.info("%s cannot be read: %s", path, error)
         return {}

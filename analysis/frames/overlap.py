@@ -32,7 +32,7 @@ Masks = dict[str, tuple[Site, np.ndarray]]
 
 
 def expected_jaccard(weights: float, kept_a: float, kept_b: float) -> float:
-    """Gives the Jaccard overlap of two independent random masks: r_a r_b / (r_a + r_b − r_a r_b), r = kept / weights.
+    """Gives the overlap of two independent random masks: r_a r_b / (r_a + r_b − r_a r_b), r = kept / weights.
 
     Args:
         weights: number of weights under both masks.
@@ -79,18 +79,17 @@ def overlap_matrix(masks: Mapping[str, tuple[Path, int | None]]) -> pd.DataFrame
     found = {}
     for a, b in [*combinations(loaded, 2), *((label, label) for label in loaded)]:
         found[a, b] = found[b, a] = _compare(loaded[a], loaded[b]).iloc[-1:]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for a in loaded:
         for b in loaded:
-            for last in found[a, b].to_dict("records"):
-                rows.append({**last, "a": a, "b": b})
+            rows += [{**last, "a": a, "b": b} for last in _records(found[a, b])]
     return table(MATRIX, rows)
 
 
 def rank_agreement(
     path_a: Path, path_b: Path, number_a: int | None = None, number_b: int | None = None
 ) -> pd.DataFrame:
-    """Measures how alike two runs rank the weights: Spearman correlation of scores on the weights both samples hold.
+    """Measures how alike two runs rank the weights: Spearman correlation of scores on weights both sampled.
 
     Returns:
         one row a site and a last row "overall" with the mean over sites weighted by points; NaN where ranks
@@ -111,7 +110,7 @@ def rank_agreement(
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Correlates the ranks of two score vectors, ties at their mean rank; NaN when either has a single value."""
+    """Correlates the ranks of two vectors, ties at their mean rank; NaN when either has a single value."""
     known = np.isfinite(a) & np.isfinite(b)
     first = pd.Series(a[known]).rank().to_numpy(dtype=np.float64)
     second = pd.Series(b[known]).rank().to_numpy(dtype=np.float64)
@@ -121,6 +120,10 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
     )
     scale = float(np.sqrt((first**2).sum() * (second**2).sum()))
     return float((first * second).sum() / scale) if scale > 0 else float("nan")
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
 def _masks(path: Path, number: int | None) -> Masks:

@@ -83,7 +83,7 @@ def box(
     number: int | None = None,
     sites: Collection[str] | None = None,
 ) -> pd.DataFrame:
-    """Counts, site by site, the weights in a box of a plane, exactly, over the bins whose centre lies in the box.
+    """Counts, site by site and exactly, the weights in the bins whose centre lies in a box of a plane.
 
     Args:
         run_path: folder of the run.
@@ -123,7 +123,7 @@ def thresholds(
     run_path: Path, number: int | None = None, sites: Collection[str] | None = None
 ) -> pd.DataFrame:
     """Lists the score threshold of every site, NaN where the run had none: scores above it were kept."""
-    found = planes(run_path, number)
+    found = planes(run_path, number, "threshold", "sites")
     if "threshold" not in found or "sites" not in found:
         return table(THRESHOLDS)
     names = [str(n) for n in found["sites"]]
@@ -158,7 +158,7 @@ def points(run_path: Path, number: int | None = None, sites: Collection[str] | N
 
 
 def distribution(plane: pd.DataFrame, axis: str = "y") -> pd.DataFrame:
-    """Sums a plane over one axis: how kept and pruned weights are spread over weights ("x") or scores ("y")."""
+    """Sums a plane over one axis: how kept and pruned weights spread over weights ("x") or scores ("y")."""
     if plane.empty:
         return table(DISTRIBUTION)
     half = plane[f"d{axis}"] / 2
@@ -177,7 +177,7 @@ def distribution(plane: pd.DataFrame, axis: str = "y") -> pd.DataFrame:
 
 
 def large(plane: pd.DataFrame) -> float:
-    """Finds the size |w| above which magnitude pruning would have kept as many weights as were kept, to within one bin."""
+    """Finds the size |w| above which magnitude pruning would have kept as many weights, to within one bin."""
     if plane.empty:
         return float("nan")
     sizes = plane["x"].abs().to_numpy()
@@ -188,7 +188,7 @@ def large(plane: pd.DataFrame) -> float:
 
 
 def quadrants(plane: pd.DataFrame, split: float | None = None, level: float = 0.0) -> pd.DataFrame:
-    """Counts the four quarters of the weight × score plane: large or small weights, score above or below a level.
+    """Counts the quarters of the weight × score plane: large or small weights, score above or below a level.
 
     Args:
         plane: a frame of ``plane``.
@@ -215,9 +215,9 @@ def quadrants(plane: pd.DataFrame, split: float | None = None, level: float = 0.
 
 
 def _load(run_path: Path, kind: str, number: int | None) -> tuple[Any, Any, Any, Any, list[str]] | None:
-    found = planes(run_path, number)
     first, second = EDGES[kind]
     wanted = ("sites", first, second, f"{kind}_kept", f"{kind}_pruned")
+    found = planes(run_path, number, *wanted)
     if not all(name in found for name in wanted):
         return None
     x, y, names = np.asarray(found[first]), np.asarray(found[second]), [str(n) for n in found["sites"]]

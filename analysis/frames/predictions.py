@@ -31,7 +31,7 @@ KINDS = ("still right", "became right", "became wrong", "wrong in another way", 
 
 
 def predictions(run_path: Path) -> pd.DataFrame:
-    """Lists what a run predicted for every example; labels and predictions as texts, confidence and keep in [0, 1]."""
+    """Lists what a run predicted for every example; labels as texts, confidence and keep in [0, 1]."""
     path = Path(run_path) / "predictions.parquet"
     if not path.is_file():
         return table(PREDICTIONS)

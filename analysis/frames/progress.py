@@ -34,7 +34,7 @@ NOTES = {"step": "int64", "progress": "float64", "time": "float64", "kind": "str
 
 
 def losses(run_path: Path) -> pd.DataFrame:
-    """Lists the loss and its terms over a run: the total under the term "loss", then every term under its own name."""
+    """Lists the loss over a run: the total under the term "loss", then every term under its own name."""
     rows = []
     for event in read_events(run_path, "loss"):
         terms = event.get("terms")
@@ -45,12 +45,12 @@ def losses(run_path: Path) -> pd.DataFrame:
 
 
 def keeps(run_path: Path) -> pd.DataFrame:
-    """Lists scheduled keep, measured kept fraction, mask flips (fraction of mask bits), penalty weight and learning rate."""
+    """Lists scheduled keep, measured kept fraction, flips (fraction of mask bits), penalty weight and lr."""
     return table(KEEPS, read_events(run_path, "loss"))
 
 
 def evals(run_path: Path) -> pd.DataFrame:
-    """Lists the evaluations of a run; ``cut`` says whether the mask of that moment or the final one was applied."""
+    """Lists the evaluations of a run; ``cut`` says whether the mask was the current or the final one."""
     return table(EVALS, read_events(run_path, "eval"))
 
 

@@ -130,7 +130,7 @@ def learning_rate(spec: dict[str, Any]) -> float:
 
 
 def counts(run_path: Path) -> dict[str, int]:
-    """Reads how many weights each denominator has: {"prunable", "encoder", "model"}; 0 where it is not known."""
+    """Reads how many weights each denominator has: {"prunable", "encoder", "model"}; 0 where unknown."""
     found = read_json(Path(run_path) / "sites.json").get("counts")
     found = found if isinstance(found, dict) else {}
     values = {name: number(found.get(name)) for name in ("prunable", "encoder", "model")}

@@ -74,7 +74,7 @@ def sites(run_path: Path, number: int | None = None) -> pd.DataFrame:
 
 
 def structure(run_path: Path, number: int | None = None) -> pd.DataFrame:
-    """Counts the rows, columns and attention heads in which nothing is kept, so that they could be removed whole."""
+    """Counts the rows, columns and attention heads in which nothing is kept: those can be removed whole."""
     bits = packed(run_path, number)
     rows: list[dict[str, Any]] = []
     for s in sites_of(run_path):
@@ -112,7 +112,7 @@ def heads(run_path: Path, number: int | None = None) -> pd.DataFrame:
 
 
 def by_head(site: Site, mask: np.ndarray) -> np.ndarray | None:
-    """Cuts a mask [rows, cols] into its heads [heads, weights of a head]; None when it has none or they do not divide.
+    """Cuts a mask [rows, cols] into heads [heads, weights of a head]; None when it has none.
 
     Query, key and value produce a head in consecutive rows; the attention output reads it from consecutive
     columns.

@@ -1,4 +1,4 @@
-"""Tidy tables with declared columns: the same columns and types whether there is much, little or nothing to show."""
+"""Tidy tables with declared columns: the same columns and types whether there is much or nothing to show."""
 
 from __future__ import annotations
 

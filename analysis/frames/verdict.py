@@ -84,7 +84,7 @@ def _places(keeps: pd.Series) -> list[float]:
 
 def _near(part: pd.DataFrame, keep: float) -> pd.Series | None:
     far = (part["keep"] - keep).abs()
-    return part.loc[far.idxmin()] if float(far.min()) <= SAME * keep else None
+    return part.iloc[int(far.to_numpy().argmin())] if float(far.min()) <= SAME * keep else None
 
 
 def _leader(here: dict[str, pd.Series], keep: float, scale: float, unit: str, sign: float) -> str:
@@ -99,7 +99,8 @@ def _leader(here: dict[str, pd.Series], keep: float, scale: float, unit: str, si
     least = min(int(first["runs"]), int(second["runs"]))
     if least < 2:
         alone = [name for name in order[:2] if int(here[name]["runs"]) < 2]
-        return f"{said}; {' and '.join(alone)} {'was' if len(alone) == 1 else 'were'} run only once, so this may be chance."
+        were = "was" if len(alone) == 1 else "were"
+        return f"{said}; {' and '.join(alone)} {were} run only once, so this may be chance."
     apart = (
         float(first["low"]) > float(second["high"])
         if sign > 0
@@ -125,8 +126,8 @@ def _crossings(a: str, first: pd.DataFrame, b: str, second: pd.DataFrame) -> lis
         at = float(np.exp(grid[i] + (grid[i + 1] - grid[i]) * gap[i] / (gap[i] - gap[i + 1])))
         above, below = (a, b) if gap[i + 1] > 0 else (b, a)
         out.append(
-            f"The lines of {a} and {b} cross near {_percent(at)} kept (interpolated between measured points): "
-            f"{above} is higher above it, {below} below it."
+            f"The lines of {a} and {b} cross near {_percent(at)} kept (interpolated between measured "
+            f"points): {above} is higher above it, {below} below it."
         )
     return out
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,10 @@ def load_arrays(path: Path, names: Iterable[str] | None = None) -> Arrays:
         ValueError: it is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             wanted = archive.files if names is None else [n for n in names if n in archive.files]
             return {name: archive[name] for name in wanted}
-    except (zipfile.BadZipFile, EOFError, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
         raise ValueError(f"{path.name} is damaged: {error}") from error
 
 

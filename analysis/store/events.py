@@ -11,9 +11,7 @@ from typing import Any
 
 from analysis.store.layout import to_json
 
-RESUME = (
-    "resume"  # an event of this kind says: the run goes on from "step", what was written beyond it is void
-)
+RESUME = "resume"
 _CHUNK = 64 * 2**20
 
 
@@ -26,7 +24,7 @@ class Tail:
         offset: where the next read starts, in bytes.
         bad_lines: lines in this stretch that hold no JSON object.
         rewound_to: step of the lowest resume in this stretch, None when there was none; a reader that keeps
-            rows of earlier reads drops those with a larger step.
+            rows of earlier reads drops those that ``is_void`` names.
         restarted: the file is shorter than the offset asked for, so reading began at its start again.
     """
 
@@ -154,12 +152,19 @@ def _drop_void(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int | 
         step = row.get("step")
         if row.get("kind") == RESUME and isinstance(step, int):
             lowest = step if lowest is None else min(lowest, step)
-            kept = [old for old in kept if not _beyond(old, step)]
+            kept = [old for old in kept if not is_void(old, step)]
         kept.append(row)
     return kept, lowest
 
 
-def _beyond(row: dict[str, Any], step: int) -> bool:
-    """Whether an event lies after a step; notes and phases are kept, they tell what happened."""
-    at = row.get("step")
-    return row.get("kind") not in ("note", "phase", RESUME) and isinstance(at, int) and at > step
+def is_void(row: dict[str, Any], step: int) -> bool:
+    """Whether a resume from the checkpoint of a step makes an earlier event void.
+
+    Notes and phases stay: they tell what happened. A loss line carries the number of the step that is about
+    to change the weights, so the one with the checkpoint's own number will be written again; evaluations and
+    snapshots of that number were made before the checkpoint and stand.
+    """
+    at, kind = row.get("step"), row.get("kind")
+    if kind in ("note", "phase", RESUME) or not isinstance(at, int):
+        return False
+    return at >= step if kind == "loss" else at > step

@@ -20,6 +20,7 @@ from analysis.store.queue import queue_limit, set_queue_limit
 from analysis.store.runs import LOCK, RunInfo, create_run, find_run, read_run, read_state, set_state
 
 __all__ = [
+    "end_runner",
     "ensure_runner",
     "launch",
     "launch_all",
@@ -32,6 +33,8 @@ __all__ = [
 
 RUNNER_LOCK = ".runner.lock"
 RUNNER_LOG = ".runner.log"
+RUNNER_STATE = ".runner.json"
+PATIENCE = 3.0  # seconds in which a worker that just took its lock must have said who it is
 RESUMABLE = ("crashed", "stopped", "failed")
 KILLED = "Stopped on request; it did not react in time and was ended by force."
 UNSTARTED = "Stopped on request before it began."
@@ -111,6 +114,23 @@ def ensure_runner(runs: Path) -> None:
     threading.Thread(target=process.wait, name="runner-reaper", daemon=True).start()
 
 
+def end_runner(runs: Path) -> bool:
+    """Ask the runner of a runs folder to end; its workers go on, and waiting runs wait for the next runner.
+
+    Returns:
+        whether there was one to ask.
+    """
+    runs = Path(runs)
+    try:
+        state = layout.read_json(runs / RUNNER_STATE)
+    except (OSError, ValueError):
+        return False
+    if not runner_alive(runs) or not isinstance(state, dict) or not is_same_process(state):
+        return False
+    os.kill(state["pid"], signal.SIGTERM)
+    return True
+
+
 def resume_run(runs: Path, run_id: str) -> None:
     """Put a run that stopped, failed or crashed back in the line; it goes on from its newest good checkpoint.
 
@@ -124,7 +144,7 @@ def resume_run(runs: Path, run_id: str) -> None:
             f"Run {run_id!r} is at work: only a run that crashed, failed or was stopped can be resumed."
         )
     try:
-        info = read_run(path)
+        info = read_run(path, locked=True)
         if info.state not in RESUMABLE:
             raise RunError(f"Run {run_id!r} is {info.state} and cannot be resumed: {_instead(info)}.")
         set_state(path, state="queued", reason="", ended=None, attempt=info.attempt + 1)
@@ -170,7 +190,7 @@ def stop_run(runs: Path, run_id: str, force: bool = False) -> None:
         RunError: the run does not exist, is recorded, or is over.
     """
     path = _own(runs, run_id)
-    end = time.monotonic() + 3.0
+    end = time.monotonic() + PATIENCE
     while True:
         info = read_run(path)
         if info.state == "running":
@@ -199,7 +219,7 @@ def _cancel(runs: Path, path: Path) -> bool:
     if not lock.acquire():
         return False
     try:
-        if read_run(path).state != "queued":
+        if read_run(path, locked=True).state != "queued":
             return False
         queue.withdraw(runs, path.name)
         set_state(path, state="stopped", reason=UNSTARTED)

@@ -155,8 +155,13 @@ def _folders(runs: Path) -> Iterator[Path]:
     return (runs / name for name in names)
 
 
-def read_run(path: Path) -> RunInfo:
-    """Read a run's folder in whatever condition it is; never raises for what a folder holds."""
+def read_run(path: Path, locked: bool = False) -> RunInfo:
+    """Read a run's folder in whatever condition it is; never raises for what a folder holds.
+
+    Args:
+        path: the run's folder.
+        locked: the caller itself holds the run's lock, which therefore is no sign of a worker.
+    """
     path = Path(path)
     recorded = path.parent == RECORDED
     try:
@@ -171,7 +176,7 @@ def read_run(path: Path) -> RunInfo:
                 f"it was written by a newer version of this application (schema {version}, this one reads up "
                 f"to {SCHEMA_VERSION}); update the application"
             )
-        return _info(path, recorded, spec, _decided(path, state))
+        return _info(path, recorded, spec, _decided(path, state, locked))
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         return RunInfo(
             path.name, path, recorded, "unreadable", f"This folder cannot be read as a run: {error}."
@@ -193,9 +198,9 @@ def _object(path: Path, name: str) -> dict[str, Any]:
     return value
 
 
-def _decided(path: Path, state: dict[str, Any]) -> dict[str, Any]:
+def _decided(path: Path, state: dict[str, Any], locked: bool) -> dict[str, Any]:
     """The state as it is true now: what the file says, checked against the worker's lock."""
-    if state.get("state") == "running" and not locks.held(path / LOCK):
+    if state.get("state") == "running" and (locked or not locks.held(path / LOCK)):
         # The worker writes its last word before it frees the lock: read again before calling it dead.
         state = _object(path, STATE)
         if state.get("state") == "running":

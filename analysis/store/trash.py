@@ -45,7 +45,7 @@ def delete_run(runs: Path, run_id: str) -> str:
     try:
         if not lock.acquire():
             raise RunError(f"Run {run_id!r} is at work and cannot be deleted: stop it first.")
-        if read_run(path).state == "queued":
+        if read_run(path, locked=True).state == "queued":
             queue.withdraw(runs, run_id)
             set_state(path, state="stopped", reason="It was deleted before it began.")
         token = f"{int(time.time()) & 0xFFFFFFFF:08x}{secrets.token_hex(4)}"

@@ -20,7 +20,7 @@ _SIDES = ("x0", "x1", "y0", "y1")
 Box = dict[str, float]
 
 
-def _parse(texts: list[str]) -> Box | None:
+def parse(texts: list[str]) -> Box | None:
     try:
         numbers = [float(word) for word in texts[0].split(",")] if texts else []
     except ValueError:
@@ -38,7 +38,7 @@ def chart(figure: go.Figure, *, key: str) -> Box | None:
     Returns:
         the box in the units of the axes, None without one.
     """
-    held = _parse(url.read(key))
+    held = parse(url.read(key))
 
     def drawn() -> None:
         box = st.session_state[f"chart-{key}"].get("box")

@@ -12,13 +12,14 @@ import pandas as pd
 from analysis import frames
 from analysis.bundle import demo
 from analysis.errors import LabError
+from analysis.frames.verdict import SAME
 from analysis.recipes.build import COMMON
 from analysis.store.runs import RunInfo, find_run
 from analysis.ui import plans
 
 SHARED_LR = float(COMMON[demo.TASK]["optimizer.lr"])
-EQUAL, BEST = "same weight learning rate", "each at its best learning rate"
-PANEL = "comparison"
+EQUAL, BEST = "the same weight learning rate", "each at its best learning rate"
+PANEL = "with"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Comparison:
 
     curves: pd.DataFrame
     points: pd.DataFrame
+    headlines: dict[str, str]
     sentences: dict[str, list[str]]
     dense: float | None
     floor: float | None
@@ -59,11 +61,18 @@ def comparison(results: pd.DataFrame, own: Sequence[str] = (), model: str = demo
     return Comparison(
         curves=pd.concat([frame.assign(**{PANEL: name}) for name, frame in curves.items()], ignore_index=True),
         points=mine.assign(**{PANEL: EQUAL}),
+        headlines={name: _headline(frame) for name, frame in curves.items() if len(frame)},
         sentences={name: frames.verdict(frame) for name, frame in curves.items() if len(frame)},
         dense=None if math.isnan(level) else float(level),
         floor=None if math.isnan(floor) else float(floor),
         metric=f"test {tests['metric'].iloc[0]}" if len(tests) else "test accuracy",
     )
+
+
+def _headline(curves: pd.DataFrame) -> str:
+    """What the curves say where least is kept by all, which is where recipes differ most."""
+    least = curves.groupby("recipe")["keep"].min().max()
+    return frames.verdict(curves[curves["keep"] <= least * (1 + SAME)])[0]
 
 
 def start(runs: Path, further: bool, seed: int = 0) -> list[str]:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from analysis.store.runs import RunInfo
 from analysis.ui.guard import escape, guarded
-from analysis.ui.pick import ICONS, percent
+from analysis.ui.pick import ICONS, percent, short_name
 
 TICK = 1.0
 LOG_BYTES = 16_384
@@ -54,6 +54,7 @@ def duration(seconds: float) -> str:
 def bar(info: RunInfo, title: str, result: str = "") -> None:
     """One run as a progress bar with its state, what is left, and its result once there is one."""
     words = [f":material/{ICONS.get(info.state, 'help')}: **{escape(title)}**", f"{percent(info.keep)} kept"]
+    words += [escape(f"{short_name(info.task)}, seed {info.seed}")] if info.task else []
     if result:
         words.append(result)
     elif info.state == "running":

@@ -20,6 +20,8 @@ LOGO = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 168 32" width="16
 <text x="38" y="22" font-family="Source Sans, Helvetica, Arial, sans-serif" font-size="17" font-weight="600"
 fill="#7A8394">Pruning lab</text></svg>"""
 
+SIDEBAR = 228  # pixels: what the longest entry needs; figures get the rest
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -78,7 +80,7 @@ def page(address: str) -> Any:
 
 def navigate() -> Any:
     """Sets up the window and the sidebar, and returns the page to run."""
-    st.set_page_config(page_title="Pruning lab", page_icon=str(ICON), layout="wide")
+    st.set_page_config(page_title="Pruning lab", page_icon=str(ICON), layout="wide", initial_sidebar_state=SIDEBAR)
     st.logo(LOGO, size="large")
     sections: dict[str, list[Any]] = {}
     for address, entry in ENTRIES.items():

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 
+import pandas as pd
 import streamlit as st
 
 from analysis.figures.theme import recipe_title
+from analysis.frames.sites import COLUMN_HEADS
 from analysis.store.arrays import latest, numbers
 from analysis.store.runs import RunInfo
 from analysis.ui import cached, nav, story, url
@@ -136,3 +139,63 @@ def layer_name(layer: int) -> str:
 def role_name(role: str) -> str:
     """A role as written in a list: "attention output" for "attn_out"."""
     return {"attn_out": "attention output", "ffn_in": "feed-forward in", "ffn_out": "feed-forward out"}.get(role, role)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One matrix, with what its picture needs: shape, heads, and whether heads are rows or columns."""
+
+    name: str
+    shape: tuple[int, int]
+    heads: int
+    heads_along: str
+
+
+def site(info: RunInfo) -> Site:
+    """Lets the visitor choose one matrix."""
+    frame = cached.frame("structure", info.path).set_index("site")
+    name = url.select("Matrix", list(frame.index), key="site", help="One prunable matrix of the model.")
+    row = frame.loc[name]
+    along = "columns" if row["role"] in COLUMN_HEADS else "rows"
+    return Site(name, (int(row["rows"]), int(row["cols"])), int(row["heads"]), along)
+
+
+def rivals(infos: Sequence[RunInfo], info: RunInfo | None, most: int = 4) -> list[str]:
+    """Runs worth setting beside one: same model and task, same keep first, one per recipe and keep."""
+    first = info or next((i for i in infos if i.id == flagship(infos)), None)
+    if first is None:
+        return []
+    alike = [i for i in infos if (i.model, i.task) == (first.model, first.task) and i.recipe != "dense"]
+    alike.sort(key=lambda i: (i.id != first.id, abs(i.keep - first.keep), i.recipe == first.recipe, i.id))
+    found: dict[tuple[str, float], str] = {}
+    for i in alike:
+        found.setdefault((i.recipe, i.keep), i.id)
+    return list(found.values())[:most]
+
+
+def other(infos: Sequence[RunInfo], first: RunInfo) -> RunInfo:
+    """Lets the visitor choose a second run; the likeliest is another recipe at the same keep."""
+    by_id = {info.id: info for info in infos}
+    likely = [i for i in rivals(infos, first, 2) if i != first.id]
+    chosen = url.select("Second run", list(by_id), key="with", default=likely[0] if likely else None, name=lambda i: label(by_id[i]))
+    return by_id[chosen]
+
+
+def stack(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Tables of several runs under each other, the run's label in front."""
+    found = [table.assign(run=name) for name, table in tables.items()]
+    whole = pd.concat(found, ignore_index=True) if found else pd.DataFrame({"run": []})
+    return whole[["run", *[column for column in whole.columns if column != "run"]]]
+
+
+def overlap_sentence(frame: pd.DataFrame, a: str, b: str) -> str:
+    """The overall overlap of two masks beside chance, in one sentence."""
+    whole = frame[frame["site"] == "overall"]
+    if whole.empty or not math.isfinite(float(whole["jaccard"].iloc[0])):
+        return f"{a} and {b} have no matrix of the same name and shape in common, so their masks cannot be compared."
+    row = whole.iloc[0]
+    times = f", {row['jaccard'] / row['expected']:.1f} times chance" if row["expected"] > 0 else ""
+    return (
+        f"{a[:1].upper()}{a[1:]} and {b} keep {int(row['kept_a']):,} and {int(row['kept_b']):,} weights and share {int(row['both']):,}: "
+        f"an overlap of {percent(row['jaccard'])}, where chance gives {percent(row['expected'])}{times}."
+    )

@@ -106,3 +106,8 @@ def schedule(spec: RunSpec) -> pd.DataFrame:
             rows.append((at, "penalty weight, share of its peak", parts.schedule.value(at, 0.0, 1.0)))
         rows.append((at, "learning rate, share of its peak", parts.optimizer.factor(at)))
     return pd.DataFrame(rows, columns=["progress", "curve", "value"])
+
+
+def size(megabytes: float) -> str:
+    """A size as a person reads it."""
+    return f"{megabytes:.0f} MB" if megabytes < 1000 else f"{megabytes / 1000:.1f} GB"

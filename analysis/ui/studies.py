@@ -9,10 +9,13 @@ import pandas as pd
 import streamlit as st
 
 from analysis import frames
+from analysis.bundle import demo
 from analysis.ui import pick, story, url
 
-AXES = {"keep_prunable": "prunable weights", "keep_encoder": "encoder", "keep_model": "whole model"}
-RATES = {"best": "Each at its best", "all": "All"}
+AXES = {"keep_prunable": "prunable weights", "keep_encoder": "the encoder", "keep_model": "the whole model"}
+BUNDLED = f"{demo.MODEL}|{demo.TASK}"
+BEST = "each at its best"
+PANELS = {"": "one", "lr": "per learning rate", "teacher": "per teacher"}
 
 
 @dataclass(frozen=True)
@@ -40,51 +43,66 @@ def _mean(values: pd.Series) -> float | None:
 
 
 def choose(results: pd.DataFrame) -> Study:
-    """Lets the visitor choose model and task, own or recorded runs, and the recipes; ends the page without results."""
+    """Lets the visitor choose model, task and recipes; ends the page when nothing was measured."""
     if results.empty:
         story.stop_empty("No run has been evaluated yet: start one, and its point appears here.")
-    pairs = list(dict.fromkeys(zip(results["model"], results["task"], strict=True)))
-    names = {f"{m}|{t}": f"{pick.short_name(m)} on {pick.short_name(t)}" for m, t in sorted(pairs)}
-    left, right = st.columns(2)
+    pairs = sorted(set(zip(results["model"], results["task"], strict=True)))
+    names = {f"{model}|{task}": f"{pick.short_name(model)} on {pick.short_name(task)}" for model, task in pairs}
+    left, right = st.columns([2, 3])
     with left:
-        chosen = url.select("Model and task", list(names), key="study", name=names.__getitem__)
+        chosen = url.select("Model and task", list(names), key="study", default=BUNDLED, name=names.__getitem__)
     rows = results[(results["model"] + "|" + results["task"]) == chosen]
     with right:
-        recipes = sorted(set(rows["recipe"]) - {"dense"})
-        wanted = url.many("Recipes", recipes, key="recipe", placeholder="all recipes", name=pick.recipe_title)
+        known = sorted(set(rows["recipe"]) - {"dense"})
+        wanted = url.many("Recipes", known, key="recipe", placeholder="all recipes", name=pick.recipe_title)
     tests = rows[rows["split"] == "test"]
     metric = str(tests["metric"].mode().iloc[0]) if len(tests) else "metric"
     rows = rows[rows["metric"] == metric]
-    dense = rows[(rows["recipe"] == "dense") & (rows["split"] == "test")]
-    kept = rows[rows["recipe"].isin(wanted or recipes)]
-    return Study(kept, f"test {metric}", _mean(tests["floor"]), _mean(frames.best_lr(dense_all(rows))["value"]) or _mean(dense["value"]))
+    dense = _chosen(rows[rows["recipe"] == "dense"])
+    return Study(
+        results=rows[rows["recipe"].isin(wanted or known)],
+        metric=f"test {metric}",
+        floor=_mean(tests["floor"]),
+        dense=_mean(dense[dense["split"] == "test"]["value"]),
+    )
 
 
-def dense_all(rows: pd.DataFrame) -> pd.DataFrame:
-    """Both splits of the dense runs, from which the best learning rate is chosen."""
-    return rows[rows["recipe"] == "dense"]
+def _chosen(rows: pd.DataFrame) -> pd.DataFrame:
+    """The runs at the best learning rate, or all of them where none was evaluated on the validation split."""
+    best = frames.best_lr(rows)
+    return best if len(best) else rows
 
 
-def curves(study: Study, axis: str, rates: str, facet: str) -> Found:
+def rate(study: Study) -> str | float:
+    """Lets the visitor choose each recipe's best learning rate or one for all."""
+    options = [BEST, *sorted(set(study.results["lr"].dropna()))]
+    name = lambda value: value if isinstance(value, str) else f"{value:g} for all"  # noqa: E731
+    chosen: str | float = url.select("Weight learning rate", options, key="lr", name=name)
+    return chosen
+
+
+def curves(study: Study, axis: str, lr: str | float, facet: str) -> Found:
     """The lines of a study.
 
     Args:
         study: from `choose`.
         axis: a key of `AXES`, the denominator.
-        rates: a key of `RATES`, which learning rates are shown.
+        lr: from `rate`; not used when the panels are learning rates.
         facet: column that splits the figure, "" for none.
 
     Returns:
         the curves, the test results behind them, and the verdict when there is a single panel.
     """
-    rows = frames.best_lr(study.results) if rates == "best" and facet != "lr" else study.results
-    by = list(dict.fromkeys(["recipe", *([facet] if facet else []), *(["lr"] if rates == "all" and not facet else [])]))
+    rows = study.results
+    if facet != "lr":
+        rows = _chosen(rows) if lr == BEST else rows[rows["lr"] == lr]
+    by = ["recipe", facet] if facet else ["recipe"]
     found = frames.curves(rows, by=by, x=axis)
     sentences = frames.verdict(found, by=by) if len(found) and not facet else []
     tests = rows[rows["split"] == "test"]
-    return Found(found, tests.assign(keep=tests[axis]), sentences)
+    return Found(found, tests.assign(keep_prunable=tests[axis]), sentences)
 
 
 def title(axis: str) -> str:
     """The title of the horizontal axis, its denominator named."""
-    return f"kept, share of {'the ' if axis != 'keep_prunable' else ''}{AXES[axis]} (%)"
+    return f"weights kept (% of {AXES[axis]})"

@@ -11,6 +11,8 @@ from typing import Any
 
 import streamlit as st
 
+LARGEST = 2**53
+
 
 
 def _memory(kind: str) -> dict[str, Any]:
@@ -127,9 +129,11 @@ def value(label: str, *, key: str, default: Any, widget: Callable[..., Any], **m
 
     def parse(texts: list[str]) -> Any:
         try:
-            return texts[0] == "True" if isinstance(default, bool) else type(default)(texts[0])
+            found = texts[0] == "True" if isinstance(default, bool) else type(default)(texts[0])
         except (IndexError, ValueError, OverflowError):
             return None
+        # JavaScript holds whole numbers up to 2**53 only, and streamlit refuses larger ones with a traceback.
+        return None if isinstance(found, (int, float)) and not abs(found) < LARGEST else found
 
     _seed(key, default, parse, False)
     low, high = more.get("min_value"), more.get("max_value")

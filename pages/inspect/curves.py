@@ -16,11 +16,11 @@ with story.page("Curves", CLAIM):
     study = studies.choose(cached.results(nav.runs_dir()))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         axis = url.switch("Kept of", list(studies.AXES), key="of", name=studies.AXES.__getitem__)
-        rates = url.switch("Learning rate", list(studies.RATES), key="lr", name=studies.RATES.__getitem__)
-        facet = url.switch("Panels", ["", "lr", "teacher"], key="panels", name=lambda f: {"": "one", "lr": "per learning rate"}.get(f, f"per {f}"))
+        facet = url.switch("Panels", list(studies.PANELS), key="panels", name=studies.PANELS.__getitem__)
+        rate = studies.rate(study) if facet != "lr" else ""
         log = url.value("Logarithmic", key="log", default=True, widget=st.toggle)
         single = url.value("Single runs", key="single", default=True, widget=st.toggle)
-    found = studies.curves(study, axis, rates, facet)
+    found = studies.curves(study, axis, rate, facet)
     figure = figures.accuracy_keep(
         found.curves,
         found.points if single else None,

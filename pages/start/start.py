@@ -66,17 +66,22 @@ with story.page("Which weights can go?", CLAIM):
         dense=found.dense,
         facet=compare.PANEL,
         dark=charts.dark(),
+        height=430,
     )
-    for side, sentences in found.sentences.items():
-        st.markdown(f"**With {side}.** " + guard.escape(" ".join(sentences[:3]), 900))
+    for column, (side, sentence) in zip(st.columns(2), found.headlines.items(), strict=False):
+        column.markdown(f"**With {side}.** {guard.escape(sentence)}")
     charts.chart(figure, key="start")
+    with st.expander("All that the curves show, in sentences", icon=":material/insights:"):
+        for side, sentences in found.sentences.items():
+            st.markdown(f"**With {side}**\n" + "\n".join(f"- {guard.escape(text)}" for text in sentences))
     charts.data(found.curves, figure, name="magnitude-movement")
-    nav.link("weights", "See which weights each of them kept")
+    nav.link("weights", "See which weights were kept")
 
     st.subheader("What ran last")
+    done = compare.values(results, results["run"])
     last = [info for info in cached.runs(nav.runs_dir()) if not info.recorded][:5]
     for info in last:
-        live.bar(info, pick.label(info))
+        live.bar(info, info.name or pick.title(info), done.get(info.id, ""))
     if last:
         nav.link("monitor", "All runs")
     else:

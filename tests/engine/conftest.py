@@ -41,11 +41,19 @@ def save_tokenizer(folder: Path) -> None:
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     core.normalizer, core.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     core.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     PreTrainedTokenizerFast(
-        tokenizer_object=core, model_max_length=512, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
-        sep_token="[SEP]", mask_token="[MASK]", model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        tokenizer_object=core,
+        model_max_length=512,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     ).save_pretrained(folder)
 
 
@@ -77,7 +85,10 @@ def sentences() -> list[dict[str, Any]]:
     """Forty short labelled sentences of different lengths."""
     good, bad = ["good", "fine"], ["bad", "poor"]
     return [
-        {"sentence": f"the {'film plot actor scene'.split()[i % 4]} is {(bad, good)[i % 2][i // 2 % 2]}" + " very" * (i % 5),
-         "label": i % 2}
+        {
+            "sentence": f"the {'film plot actor scene'.split()[i % 4]} is {(bad, good)[i % 2][i // 2 % 2]}"
+            + " very" * (i % 5),
+            "label": i % 2,
+        }
         for i in range(40)
     ]

@@ -19,15 +19,30 @@ ANSWERS = {"text": ["x"], "answer_start": [0]}
     [
         ({"sentence": "a", "label": 1}, Columns("classification", "sentence", "", "label")),
         ({"text": "a", "label": 1, "lowercased": True}, Columns("classification", "text", "", "label")),
-        ({"sentence1": "a", "sentence2": "b", "label": 0}, Columns("classification", "sentence1", "sentence2", "label")),
-        ({"premise": "a", "hypothesis": "b", "label": 0}, Columns("classification", "premise", "hypothesis", "label")),
-        ({"sentence1": "a", "sentence2": "b", "label": 3.8}, Columns("regression", "sentence1", "sentence2", "label")),
-        ({"question": "a", "context": "x", "answers": ANSWERS}, Columns("question-answering", "question", "context", "answers")),
+        (
+            {"sentence1": "a", "sentence2": "b", "label": 0},
+            Columns("classification", "sentence1", "sentence2", "label"),
+        ),
+        (
+            {"premise": "a", "hypothesis": "b", "label": 0},
+            Columns("classification", "premise", "hypothesis", "label"),
+        ),
+        (
+            {"sentence1": "a", "sentence2": "b", "label": 3.8},
+            Columns("regression", "sentence1", "sentence2", "label"),
+        ),
+        (
+            {"question": "a", "context": "x", "answers": ANSWERS},
+            Columns("question-answering", "question", "context", "answers"),
+        ),
         ({"tokens": ["a"], "ner_tags": ["O"]}, Columns("token-classification", "tokens", "", "ner_tags")),
         ({"tokens": ["a"], "tags": ["O"]}, Columns("token-classification", "tokens", "", "tags")),
         ({"pixel_values": [[0.0]], "label": 1}, Columns("image-classification", "pixel_values", "", "label")),
         ({"image": {"bytes": b""}, "label": 1}, Columns("image-classification", "image", "", "label")),
-        ({"question": "a", "sentence": "b", "label": 1}, Columns("classification", "question", "sentence", "label")),
+        (
+            {"question": "a", "sentence": "b", "label": 1},
+            Columns("classification", "question", "sentence", "label"),
+        ),
     ],
 )
 def test_inference(row: dict[str, Any], expected: Columns) -> None:
@@ -50,7 +65,11 @@ def test_a_named_first_sentence_finds_its_partner() -> None:
 @pytest.mark.parametrize(
     ("names", "task", "words"),
     [
-        (["sentence", "label"], TaskSpec(text="texts"), "Column 'texts' is not in t, which has sentence, label; set task.text"),
+        (
+            ["sentence", "label"],
+            TaskSpec(text="texts"),
+            "Column 'texts' is not in t, which has sentence, label; set task.text",
+        ),
         (["sentence", "gold"], TaskSpec(), "no column named label or labels"),
         (["body", "label"], TaskSpec(), "no column named sentence or text"),
         (["sentence", "label"], TaskSpec(kind="question-answering"), "no column named question"),
@@ -65,11 +84,13 @@ def test_columns_that_are_not_there(names: list[str], task: TaskSpec, words: str
 
 
 def test_another_split_needs_the_same_columns() -> None:
-    with pytest.raises(DataError, match="test.csv lacks the column 'label'"):
+    with pytest.raises(DataError, match=r"test.csv lacks the column 'label'"):
         require(table("test.csv", {"sentence": ["a"]}), Columns("classification", "sentence", "", "label"))
 
 
-@pytest.mark.parametrize(("cell", "word"), [(None, "missing"), (3, "int 3"), (["a"], "list"), (float("nan"), "float")])
+@pytest.mark.parametrize(
+    ("cell", "word"), [(None, "missing"), (3, "int 3"), (["a"], "list"), (float("nan"), "float")]
+)
 def test_a_text_cell_without_text(cell: Any, word: str) -> None:
     with pytest.raises(DataError, match=rf"row 2 of t, column 'text', is {word}"):
         texts(table("t", {"text": ["a", cell]}), "text")

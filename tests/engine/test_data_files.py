@@ -32,7 +32,9 @@ def save(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["d.jsonl", "d.jsonl.gz", "d.tsv", "d.csv", "d.tsv.gz", "d.csv.gz", "d.parquet"])
+@pytest.mark.parametrize(
+    "name", ["d.jsonl", "d.jsonl.gz", "d.tsv", "d.csv", "d.tsv.gz", "d.csv.gz", "d.parquet"]
+)
 def test_formats_agree(tmp_path: Path, name: str) -> None:
     table = read(save(tmp_path / name))
     assert table.columns["text"] == [row["text"] for row in ROWS]
@@ -97,7 +99,9 @@ def test_a_missing_file_and_a_folder_named_like_a_file(tmp_path: Path) -> None:
 def test_declared_label_names_of_a_parquet_file(tmp_path: Path) -> None:
     import datasets
 
-    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
+    )
     path = tmp_path / "d.parquet"
     datasets.Dataset.from_list(ROWS, features=features).to_parquet(path)
     assert read(path).names == {"label": ["no", "yes"]}

@@ -48,7 +48,10 @@ def test_declared_names_allow_a_class_that_train_does_not_show() -> None:
         ([column([0, 1, 0, -1, 1])], ["-1", "row 4", "outside the range", "negative"]),
         ([column([1, 2, 1, 2])], ["outside the range", "no row has 0"]),
         ([column([0, 1, 0, 1, 2])], ["2", "row 5", "occurs only once"]),
-        ([column([0, 1, 0, 1]), column([0, 2], "test.jsonl")], ["2", "row 2 of test.jsonl", "train.jsonl has 0, 1"]),
+        (
+            [column([0, 1, 0, 1]), column([0, 2], "test.jsonl")],
+            ["2", "row 2 of test.jsonl", "train.jsonl has 0, 1"],
+        ),
         ([column(["a", "b", "a", "b"]), column(["c"], "test.csv")], ["'c'", "row 1 of test.csv", "has a, b"]),
         ([column([0, 0, 1, 1]), column(["x", "y"], "test.csv")], ["outside the range", "'x'"]),
         ([column([0, 1, 2, 0, 1, 2], names=["no", "yes"])], ["2", "row 3", "has 0, 1"]),
@@ -82,7 +85,18 @@ def test_numbers_that_are_none(values: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "expected"), [([-1, -1], True), ([None, None], True), (["", "-1"], True), ([-1, 0], False), ([0, 1], False)]
+    ("values", "expected"),
+    [
+        ([-1, -1], True),
+        ([None, None], True),
+        (["", "-1"], True),
+        ([-1, 0], False),
+        ([0, 1], False),
+        ([{"text": [], "answer_start": []}], True),
+        ([{"text": ["x"], "answer_start": [0]}], False),
+        ([[-1, -1], []], True),
+        ([["O"], []], False),
+    ],
 )
 def test_hidden_labels(values: list[Any], expected: bool) -> None:
     assert labels.unlabelled(column(values), "label") is expected

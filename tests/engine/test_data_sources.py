@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -37,7 +39,9 @@ def test_the_cut_is_the_same_every_time_and_on_every_machine() -> None:
 def test_validation_without_test_becomes_the_test_split() -> None:
     parts = sources.arrange(sources.Files(numbered(100, "train"), numbered(30, "validation")))
     assert {name: (part.name, len(part)) for name, part in parts.items()} == {
-        "train": ("train", 90), "validation": ("train", 10), "test": ("validation", 30)
+        "train": ("train", 90),
+        "validation": ("train", 10),
+        "test": ("validation", 30),
     }
 
 
@@ -129,8 +133,45 @@ def test_absent_sources_answer_at_once(source: str, words: str) -> None:
 def test_a_dataset_of_the_hub_library_keeps_its_label_names() -> None:
     import datasets
 
-    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
-    rows = datasets.Dataset.from_list([{"text": "a", "label": 1}, {"text": "b", "label": 0}], features=features)
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
+    )
+    rows = datasets.Dataset.from_list(
+        [{"text": "a", "label": 1}, {"text": "b", "label": 0}], features=features
+    )
     found = sources._from_dataset("set train", rows)
     assert found.columns == {"text": ["a", "b"], "label": [1, 0]}
     assert found.names == {"label": ["no", "yes"]}
+
+
+def test_a_dataset_in_the_cache_is_found_offline(
+    write: Any, sentences: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    datasets.disable_progress_bars()
+    cache = tmp_path / "cache"
+    datasets.load_dataset(
+        "json", data_files={"train": str(write("d.jsonl", sentences))}, cache_dir=str(cache)
+    )
+    made = next(cache.glob("json/*/*/*/dataset_info.json")).parent
+    kept = cache / "owner___set" / "plain" / "0.0.0" / made.name
+    shutil.copytree(made, kept)
+    (kept / "json-train.arrow").rename(kept / "set-train.arrow")
+    info = json.loads((kept / "dataset_info.json").read_text())
+    names = {"builder_name": "set", "dataset_name": "set", "config_name": "plain"}
+    (kept / "dataset_info.json").write_text(json.dumps({**info, **names}))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
+    assert sources.load("owner/set:plain").train.columns["sentence"] == [row["sentence"] for row in sentences]
+    with pytest.raises(DataError, match=r"owner/set:other could not be loaded .*plain"):
+        sources.load("owner/set:other")
+
+
+def test_pictures_of_the_hub_library_stay_encoded() -> None:
+    import datasets
+    from PIL import Image
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    rows = datasets.Dataset.from_dict({"image": [Image.new("L", (2, 2))], "label": [1]}, features=features)
+    cell = sources._from_dataset("set train", rows).columns["image"][0]
+    assert cell["bytes"].startswith(b"\x89PNG")

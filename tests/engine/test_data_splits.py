@@ -48,12 +48,19 @@ def test_one_sentence(write: Any, sentences: list[dict[str, Any]], tokenizer: An
     assert fields["labels"].tolist() == [sentences[row]["label"]]
     assert "token_type_ids" not in fields
     assert int(data.train.lengths[2]) == len(ids)
-    assert (data.kind, data.metric, data.num_labels, data.label_names) == ("classification", "accuracy", 2, ["0", "1"])
+    assert (data.kind, data.metric, data.num_labels, data.label_names) == (
+        "classification",
+        "accuracy",
+        2,
+        ["0", "1"],
+    )
     assert data.problem_type == "single_label_classification"
 
 
 def test_two_sentences_have_segments_and_are_cut_to_length(write: Any, tokenizer: Any) -> None:
-    rows = [{"premise": "the film is good " * 9, "hypothesis": "it is bad", "label": i % 3} for i in range(30)]
+    rows = [
+        {"premise": "the film is good " * 9, "hypothesis": "it is bad", "label": i % 3} for i in range(30)
+    ]
     data = load_task(TaskSpec(source=str(write("d.jsonl", rows)), max_length=20), tokenizer)
     fields = data.train.batch(EVERY)
     assert fields["input_ids"].shape == fields["token_type_ids"].shape == (3, 20)
@@ -76,7 +83,9 @@ def test_numbers_as_labels(write: Any, tokenizer: Any) -> None:
     assert labels.tolist() == pytest.approx([row / 7 for row in data.train.rows[:3]])
 
 
-def test_the_floor_is_the_largest_class_of_the_test_split(write: Any, sentences: Any, tokenizer: Any, tmp_path: Any) -> None:
+def test_the_floor_is_the_largest_class_of_the_test_split(
+    write: Any, sentences: Any, tokenizer: Any, tmp_path: Any
+) -> None:
     write("task/train.jsonl", sentences)
     write("task/validation.jsonl", [{"sentence": "good", "label": int(i < 7)} for i in range(10)])
     data = load_task(TaskSpec(source=str(tmp_path / "task")), tokenizer)
@@ -84,7 +93,9 @@ def test_the_floor_is_the_largest_class_of_the_test_split(write: Any, sentences:
     assert len(data.test) == 10
 
 
-def test_a_test_split_without_labels_is_left_out(write: Any, sentences: Any, tokenizer: Any, tmp_path: Any) -> None:
+def test_a_test_split_without_labels_is_left_out(
+    write: Any, sentences: Any, tokenizer: Any, tmp_path: Any
+) -> None:
     write("task/train.jsonl", sentences)
     write("task/validation.jsonl", sentences[:8])
     write("task/test.jsonl", [{"sentence": "good", "label": -1}] * 5)
@@ -138,7 +149,9 @@ def test_tags_that_mark_no_entities_are_scored_by_word(write: Any, tokenizer: An
 )
 def test_tagged_rows_that_cannot_be_used(write: Any, tokenizer: Any, row: dict[str, Any], words: str) -> None:
     with pytest.raises(DataError) as caught:
-        load_task(TaskSpec(source=str(write("d.jsonl", [*TAGGED, row])), kind="token-classification"), tokenizer)
+        load_task(
+            TaskSpec(source=str(write("d.jsonl", [*TAGGED, row])), kind="token-classification"), tokenizer
+        )
     assert words in str(caught.value)
 
 
@@ -151,13 +164,16 @@ def test_a_tag_that_train_does_not_have(write: Any, tokenizer: Any, tmp_path: An
 
 def question(answer: str, context: str, row: int = 0) -> dict[str, Any]:
     return {
-        "question": "when was the actor born ?", "context": context + f" film{row}",
+        "question": "when was the actor born ?",
+        "context": context + f" film{row}",
         "answers": {"text": [answer], "answer_start": [context.index(answer)]},
     }
 
 
 def test_windows_cover_a_long_context_and_the_answer(write: Any, tokenizer: Any) -> None:
-    context = "the good film is not bad and " * 6 + "merkel was born in rome in a small city . " + "a dog sat " * 5
+    context = (
+        "the good film is not bad and " * 6 + "merkel was born in rome in a small city . " + "a dog sat " * 5
+    )
     rows = [question("born in rome", context, row) for row in range(20)]
     data = load_task(TaskSpec(source=str(write("d.jsonl", rows)), max_length=40), tokenizer)
     split = data.train
@@ -188,12 +204,18 @@ def test_a_very_long_question_leaves_room_for_the_context(write: Any, tokenizer:
         ({"text": [], "answer_start": []}, "at least one"),
         ({"text": ["rome"]}, "at least one"),
         (["rome"], "at least one"),
-        ({"text": ["rome"], "answer_start": [3]}, "'rome' in row 2 of d.jsonl, column 'answers', does not begin at character 3"),
+        (
+            {"text": ["rome"], "answer_start": [3]},
+            "'rome' in row 2 of d.jsonl, column 'answers', does not begin at character 3",
+        ),
         ({"text": ["rome"], "answer_start": [-4]}, "does not begin at character -4"),
     ],
 )
 def test_answers_that_cannot_be_used(write: Any, tokenizer: Any, answers: Any, words: str) -> None:
-    rows = [question("rome", "obama visited rome"), question("rome", "obama visited rome") | {"answers": answers}]
+    rows = [
+        question("rome", "obama visited rome"),
+        question("rome", "obama visited rome") | {"answers": answers},
+    ]
     with pytest.raises(DataError) as caught:
         load_task(TaskSpec(source=str(write("d.jsonl", rows)), kind="question-answering"), tokenizer)
     assert words in str(caught.value)

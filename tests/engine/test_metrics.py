@@ -73,5 +73,7 @@ def test_answers(answer: str, gold: str, exact: int, f1: float) -> None:
 
 
 def test_the_best_right_answer_counts() -> None:
-    matches, overlap = metrics.answer_scores(["in Santa Clara"], [["California", "Santa Clara", "in Santa Clara, California"]])
+    matches, overlap = metrics.answer_scores(
+        ["in Santa Clara"], [["California", "Santa Clara", "in Santa Clara, California"]]
+    )
     assert (matches[0], overlap[0]) == (0, pytest.approx(6 / 7))

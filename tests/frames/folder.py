@@ -48,7 +48,11 @@ def weights_of(site: dict[str, Any], recipe: str, seed: int) -> dict[str, np.nda
     start = mix.normal(0, 0.05, shape).astype(np.float32)
     moved = mix.normal(0, 0.012, shape).astype(np.float32)
     w = start + moved
-    score = np.abs(w) if recipe == "magnitude" else (moved * start * 2000 + mix.normal(0, 0.3, shape)).astype("f4")
+    score = (
+        np.abs(w)
+        if recipe == "magnitude"
+        else (moved * start * 2000 + mix.normal(0, 0.3, shape)).astype("f4")
+    )
     return {"w0": start, "w": w, "score": score.astype(np.float32)}
 
 
@@ -91,7 +95,15 @@ def write_run(
     }
     layout.write_json(path / "spec.json", spec)
     times = {"created": "2026-01-01T00:00:00+00:00", "started": None, "ended": None}
-    final = {"state": state, "reason": "", "step": steps, "steps": steps, "progress": 1.0, "seconds": 12.5, **times}
+    final = {
+        "state": state,
+        "reason": "",
+        "step": steps,
+        "steps": steps,
+        "progress": 1.0,
+        "seconds": 12.5,
+        **times,
+    }
     layout.write_json(path / "state.json", final)
     for folder in ("masks", "points", "histograms"):
         (path / folder).mkdir()
@@ -140,7 +152,9 @@ def write_planes(path: Path, matrices: dict[str, Any], masks: dict[str, np.ndarr
                     for s, m in matrices.items()
                 ]
             )
-    planes["threshold"] = np.array([m["score"][masks[s]].min() for s, m in matrices.items()], dtype=np.float32)
+    planes["threshold"] = np.array(
+        [m["score"][masks[s]].min() for s, m in matrices.items()], dtype=np.float32
+    )
     arrays.save_planes(path, planes)
 
 
@@ -152,8 +166,16 @@ def write_events(path: Path, steps: int, keep: float, value: float, floor: float
             at = {"step": step, "progress": progress, "time": step * 0.1}
             now = max(keep, 1 - (1 - keep) * progress * 1.5)
             loss = 0.7 * np.exp(-2 * progress) + 0.02
-            row = {"loss": loss + 0.01, "terms": {"task": loss, "penalty": 0.01}, "keep": now, "kept": now, "lr": 1e-3}
-            events.append({"kind": "loss", **at, **row, "penalty_weight": None, "flips": 0.1 * (1 - progress)})
+            row = {
+                "loss": loss + 0.01,
+                "terms": {"task": loss, "penalty": 0.01},
+                "keep": now,
+                "kept": now,
+                "lr": 1e-3,
+            }
+            events.append(
+                {"kind": "loss", **at, **row, "penalty_weight": None, "flips": 0.1 * (1 - progress)}
+            )
             if step % 25 == 0:
                 for cut, worse in (("current", 0.0), ("final", 0.2 * (1 - progress))):
                     score = floor + (value - floor) * (1 - np.exp(-4 * progress)) - worse * (value - floor)

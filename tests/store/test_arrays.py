@@ -45,7 +45,7 @@ def test_equal_masks_make_equal_files(tmp_path: Path) -> None:
 
 
 def test_pickled_objects_are_neither_written_nor_read(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="[Oo]bject arrays cannot be saved"):
+    with pytest.raises(ValueError, match=r"[Oo]bject arrays cannot be saved"):
         arrays.save_arrays(tmp_path / "a.npz", {"a": np.array([object()])})
     assert list(tmp_path.iterdir()) == []
     np.savez(tmp_path / "b.npz", a=np.array([{"x": 1}]))

@@ -102,23 +102,26 @@ def test_a_resume_makes_void_what_came_after_its_checkpoint(tmp_path: Path) -> N
     path = tmp_path / "events.jsonl"
     with EventWriter(path) as writer:
         for step in (10, 20, 30):
+            writer.append({"kind": "eval", "step": step, "value": 1.0})
             writer.append({"kind": "loss", "step": step, "loss": 1.0})
         writer.append({"kind": "note", "step": 30, "text": "kept"})
     first = tail(path)
     with EventWriter(path) as writer:
         writer.append({"kind": "resume", "step": 20})
+        writer.append({"kind": "loss", "step": 20, "loss": 2.0})
         writer.append({"kind": "loss", "step": 30, "loss": 2.0})
     whole, second = tail(path), tail(path, first.offset)
     losses = [(row["step"], row["loss"]) for row in whole.rows if row["kind"] == "loss"]
-    assert losses == [(10, 1.0), (20, 1.0), (30, 2.0)]
+    assert losses == [(10, 1.0), (20, 2.0), (30, 2.0)]
+    assert [row["step"] for row in whole.rows if row["kind"] == "eval"] == [10, 20]
     assert [row["text"] for row in whole.rows if row["kind"] == "note"] == ["kept"]
     assert second.rewound_to == 20
-    assert [row["step"] for row in second.rows] == [20, 30]
-    assert [row["loss"] for row in tail(path, kinds=("loss",)).rows] == [1.0, 1.0, 2.0]
+    assert [row["step"] for row in second.rows] == [20, 20, 30]
+    assert [row["loss"] for row in tail(path, kinds=("loss",)).rows] == [1.0, 2.0, 2.0]
 
 
 def test_a_full_disk_is_an_error_and_leaves_whole_lines(tmp_path: Path) -> None:
-    if not Path("/dev/full").exists():
+    if not Path("/dev/full").is_char_device():
         pytest.skip("there is no /dev/full here")
     path = tmp_path / "events.jsonl"
     path.symlink_to("/dev/full")

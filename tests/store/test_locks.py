@@ -69,8 +69,8 @@ def test_a_killed_holder_frees_its_lock_although_it_lingers_as_a_zombie(
 def test_readers_that_look_at_once_do_not_take_each_other_for_the_holder(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.touch()
-    looker = "import sys\nfrom pathlib import Path\nfrom analysis.store.locks import held\n" \
-             "sys.exit(sum(held(Path(sys.argv[1])) for _ in range(20000)))"  # fmt: skip
+    looker = "import sys; from pathlib import Path; from analysis.store.locks import held\n"
+    looker += "sys.exit(sum(held(Path(sys.argv[1])) for _ in range(20000)))"
     processes = [subprocess.Popen([sys.executable, "-c", looker, str(path)], cwd=ROOT) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
 
@@ -78,8 +78,10 @@ def test_readers_that_look_at_once_do_not_take_each_other_for_the_holder(tmp_pat
 def test_a_look_does_not_keep_a_worker_from_its_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.touch()
-    looker = "import sys\nfrom pathlib import Path\nfrom analysis.store.locks import held\nprint(1, flush=True)\n" \
-             "while True: held(Path(sys.argv[1]))"  # fmt: skip
+    looker = (
+        "import sys; from pathlib import Path; from analysis.store.locks import held; print(1, flush=True)\n"
+    )
+    looker += "while True: held(Path(sys.argv[1]))"
     process = subprocess.Popen([sys.executable, "-c", looker, str(path)], cwd=ROOT, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,7 @@ def test_whatever_a_recipe_is_called_the_id_is_a_safe_name(runs_dir: Path, recip
 
 
 def test_six_processes_creating_runs_at_once_never_share_an_id(made: Any) -> None:
-    spec, each = json.dumps(made.spec()), 20
+    spec, each = json.dumps(made.spec()), 10
     processes = [
         subprocess.Popen([sys.executable, "-c", CREATOR, str(made.folder), spec, str(each)], cwd=layout.ROOT,
                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -136,9 +137,9 @@ def broken(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("why", [
-    "state.json is missing", "spec.json is missing", "state.json holds no valid JSON", "spec.json holds no valid JSON",
-    "state.json holds list", "spec.json holds NoneType", "known are", "newer version", "could not convert",
-    "cannot be opened", "nested",
+    "state.json is missing", "spec.json is missing", "state.json holds no valid JSON",
+    "spec.json holds no valid JSON", "state.json holds list", "spec.json holds NoneType",
+    "known are", "newer version", "could not convert", "cannot be opened", "nested",
 ])  # fmt: skip
 def test_a_spoilt_folder_is_listed_as_unreadable_with_the_reason(made: Any, why: str) -> None:
     good, path = made.run("done"), made.run("done")
@@ -167,9 +168,16 @@ def test_a_folder_that_is_not_there_holds_no_runs(tmp_path: Path) -> None:
 
 
 def test_runs_are_listed_newest_first_and_all_three_hundred_of_them(made: Any) -> None:
-    spec = made.spec()
-    ids = [runs.create_run(made.folder, spec) for _ in range(300)]
-    assert [run.id for run in runs.list_runs(made.folder, recorded=False)] == ids[::-1]
+    first = made.run("done")
+    ids = [f"movement-{number:06d}" for number in range(299)]
+    for number, run_id in enumerate(ids):
+        shutil.copytree(first, made.folder / run_id)
+        state = {
+            **layout.read_json(first / "state.json"),
+            "created": f"2999-01-01T00:{number // 60:02d}:{number % 60:02d}",
+        }
+        (made.folder / run_id / "state.json").write_text(json.dumps(state))
+    assert [run.id for run in runs.list_runs(made.folder, recorded=False)] == [*ids[::-1], first.name]
 
 
 def test_a_run_is_found_among_the_recorded_ones_too(
@@ -212,8 +220,10 @@ def test_a_runs_folder_nobody_may_write_to_is_one_sentence(made: Any, tmp_path: 
 
 
 def test_the_store_needs_neither_torch_nor_pandas() -> None:
-    program = "import sys, analysis.store.launch, analysis.store.trash, analysis.store.arrays, analysis.store.events\n" \
-              "print([m for m in ('torch', 'transformers', 'pandas', 'plotly', 'streamlit') if m in sys.modules])"  # fmt: skip
+    program = "import sys, analysis.store.launch, analysis.store.trash, analysis.store.arrays\n"
+    program += (
+        "print([m for m in ('torch', 'transformers', 'pandas', 'plotly', 'streamlit') if m in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=layout.ROOT, capture_output=True, text=True, check=True
     )

@@ -1,0 +1,82 @@
+"""One mask as an image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from analysis.figures import base, theme
+
+
+def mask_picture(
+    frame: pd.DataFrame,
+    *,
+    heads: int = 0,
+    heads_along: str = "rows",
+    shape: tuple[int, int] | None = None,
+    title: str = "",
+    dark: bool = False,
+    height: int = 480,
+) -> go.Figure:
+    """Draws one mask as an image: dark where weights are kept.
+
+    Args:
+        frame: row, col, keep of its blocks (``frames.mask_picture``).
+        heads: number of attention heads, whose borders are drawn; 0 for none.
+        heads_along: "rows" for query, key and value, "columns" for the attention output.
+        shape: rows and columns of the matrix, None to take the last block as the end.
+        title: heading inside the figure.
+        dark: True for the dark page.
+        height: height in pixels.
+
+    Returns:
+        a heat map with the first row on top.
+    """
+    fig = base.start(
+        x="column of the matrix (input number)",
+        y="row of the matrix (output number)",
+        title=title,
+        dark=dark,
+        height=height,
+        legend=False,
+        alt="Picture of one mask: the share of weights kept in each block of the matrix.",
+        how="Stripes are rows or columns that live or die together, an even grain is single weights.",
+    )
+    known = base.finite(frame, ["row", "col", "keep"])
+    if known.empty:
+        return base.nothing(fig, "No mask of this matrix yet.", dark=dark)
+    rows, i = np.unique(known["row"].to_numpy(), return_inverse=True)
+    cols, j = np.unique(known["col"].to_numpy(), return_inverse=True)
+    z = np.zeros((len(rows), len(cols)), dtype=np.uint8)
+    z[i, j] = np.round(100 * known["keep"].to_numpy(dtype=np.float64)).clip(0, 100)
+    fig.add_trace(
+        go.Heatmap(
+            x=_edges(cols, shape[1] if shape else None),
+            y=_edges(rows, shape[0] if shape else None),
+            z=z,
+            zmin=0,
+            zmax=max(1, int(z.max())),
+            colorscale=theme.sequential(dark),
+            colorbar={"title": {"text": "weights kept<br>(% of the block)", "font": {"size": 11}}},
+            hovertemplate="row %{y:.0f}, column %{x:.0f}<br>%{z} % kept<extra></extra>",
+        )
+    )
+    _borders(fig, heads, heads_along, shape or (int(rows[-1]) + 1, int(cols[-1]) + 1), dark)
+    fig.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
+    fig.update_xaxes(showgrid=False, zeroline=False)
+    return fig
+
+
+def _edges(starts: np.ndarray, end: int | None) -> np.ndarray:
+    step = int(starts[-1] - starts[-2]) if len(starts) > 1 else 1
+    return np.append(starts, int(end) if end else int(starts[-1]) + step).astype(np.float32) - 0.5
+
+
+def _borders(fig: go.Figure, heads: int, along: str, shape: tuple[int, int], dark: bool) -> None:
+    line = {"color": theme.ink(dark).text, "width": 1, "dash": "dot"}
+    for head in range(1, min(heads, 65)):
+        if along == "rows":
+            fig.add_hline(y=head * shape[0] / heads - 0.5, line=line)
+        else:
+            fig.add_vline(x=head * shape[1] / heads - 0.5, line=line)

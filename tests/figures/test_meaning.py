@@ -1,0 +1,155 @@
+"""Figures say what their frames say: the numbers drawn are the numbers given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis import frames
+from analysis.figures import curves, density, layers, live, overlap, picture, scatter
+
+
+def plane() -> pd.DataFrame:
+    rows = [(0.5, 0.5, 10, 0), (1.5, 0.5, 0, 100), (1.5, 1.5, 1, 1)]
+    x, y, kept, pruned = map(list, zip(*rows, strict=True))
+    return pd.DataFrame({"x": x, "y": y, "dx": [1.0] * 3, "dy": [1.0] * 3, "kept": kept, "pruned": pruned})
+
+
+def test_the_grid_of_a_plane_has_every_count_in_its_cell() -> None:
+    x, y, kept, pruned = density.grid(plane())
+    assert x.tolist() == y.tolist() == [0, 1, 2]
+    assert kept.tolist() == [[10, 0], [0, 1]] and pruned.tolist() == [[0, 100], [0, 1]]
+
+
+def test_codes_separate_kept_pruned_mixed_and_empty() -> None:
+    _, _, kept, pruned = density.grid(plane())
+    codes = density.codes(kept, pruned)
+    assert codes[1, 0] == density.EMPTY
+    bands = codes // density.LEVELS
+    assert (bands[0, 0], bands[0, 1], bands[1, 1]) == (4, 0, 2)
+    assert codes[0, 1] % density.LEVELS == density.LEVELS - 1
+    only = density.codes(kept, pruned, "kept")
+    assert only[0, 1] == density.EMPTY and only[1, 1] // density.LEVELS == 4
+
+
+def test_bins_of_unequal_width_and_a_missing_column_keep_their_place() -> None:
+    frame = pd.DataFrame(
+        {
+            "x": [0.5, 3.5],
+            "y": [0.05, 0.05],
+            "dx": [1.0, 1.0],
+            "dy": [0.1, 0.1],
+            "kept": [1, 2],
+            "pruned": [0, 0],
+        }
+    )
+    x, _, kept, _ = density.grid(frame)
+    assert x.tolist() == [0, 1, 3, 4] and kept.tolist() == [[1, 0, 2]]
+
+
+def test_the_plane_selects_by_box_and_writes_its_quadrants() -> None:
+    bins = plane()
+    points = pd.DataFrame({"w": [0.1, 0.2], "score": [0.1, 0.2], "kept": [True, False]})
+    figure = scatter.weight_score(bins, points, threshold=1.0, quadrants=frames.quadrants(bins), split=1.0)
+    assert figure.layout.dragmode == "select"
+    words = " ".join(a.text for a in figure.layout.annotations)
+    assert "large, rising" in words and "small, falling" in words and "threshold" in words
+    kinds = [trace.type for trace in figure.data]
+    assert kinds == ["heatmap", "scattergl", "scattergl"]
+    assert figure.data[1].marker.symbol == "circle-open" and figure.data[2].marker.symbol == "circle"
+    assert figure.data[0].customdata.sum() == 112
+
+
+def test_start_final_draws_the_line_of_weights_that_did_not_move() -> None:
+    points = pd.DataFrame({"w0": [0.1], "w": [0.2], "kept": [True]})
+    line = scatter.start_final(plane(), points).data[-1]
+    assert list(line.x) == list(line.y) and line.name == "not moved"
+
+
+def test_heat_is_in_reading_order_and_adds_sites_up() -> None:
+    sites = pd.DataFrame(
+        {
+            "site": list("abcd"),
+            "role": ["ffn_out", "query", "query", "key"],
+            "layer": [0, 0, 0, 1],
+            "weights": [100, 50, 150, 10],
+            "kept": [10.0, 50.0, 50.0, 1.0],
+        }
+    )
+    trace = layers.heat(sites).data[0]
+    assert list(trace.x) == ["query", "key", "feed-forward out"] and list(trace.y) == ["0", "1"]
+    assert np.allclose(trace.z[0][[0, 2]], [50, 10]) and np.isclose(trace.z[1][1], 10)
+    assert np.allclose(layers.heat(sites, "sparsity").data[0].z[0][[0, 2]], [50, 90])
+
+
+def test_overlap_shows_chance_beside_every_bar() -> None:
+    frame = pd.DataFrame(
+        {
+            "site": ["q", "overall"],
+            "role": ["query", ""],
+            "layer": [0, -1],
+            "kept_a": [1, 1],
+            "kept_b": [1, 1],
+        }
+    ).assign(both=1, jaccard=[0.4, 0.3], expected=[0.1, 0.05])
+    measured, chance = overlap.bars(frame).data
+    assert list(measured.x) == list(chance.x) == ["0 query", "all together"]
+    assert np.allclose(measured.y, [0.4, 0.3]) and np.allclose(chance.y, [0.1, 0.05])
+
+
+def line(runs: int = 3, **more: object) -> pd.DataFrame:
+    rows = {"recipe": ["movement"] * 2, "keep": [0.03, 0.3], "mean": [0.8, 0.9], "low": [0.7, 0.85]}
+    return pd.DataFrame({**rows, "high": [0.85, 0.95], "runs": [runs] * 2, **more})
+
+
+def test_seeds_are_a_band_and_single_runs_are_none() -> None:
+    with_band, without = (curves.accuracy_keep(line(n)) for n in (3, 1))
+    assert [t.fill for t in with_band.data] == ["toself", None] and len(without.data) == 1
+    band, mean = with_band.data
+    assert np.allclose(band.y, [0.85, 0.95, 0.85, 0.7]) and np.allclose(mean.x, [3, 30])
+    assert np.allclose(mean.customdata, [[0.7, 0.85, 3], [0.85, 0.95, 3]])
+
+
+def test_estimated_and_published_points_are_hollow_recorded_and_own_differ() -> None:
+    printed = pd.DataFrame({"recipe": ["movement"], "keep": [0.1], "value": [0.7], "source": ["table 2"]})
+    own = pd.DataFrame(
+        {"recipe": ["movement"] * 2, "keep": [0.1] * 2, "value": [0.7] * 2, "recorded": [True, False]}
+    )
+    figure = curves.accuracy_keep(
+        line(1, estimated=[True, False]), own, published=printed, floor=0.5, dense=0.95
+    )
+    mean, recorded, mine, paper = figure.data
+    assert list(mean.marker.symbol) == ["circle-open", "circle"]
+    assert recorded.marker.size < mine.marker.size and paper.marker.symbol == "circle-open"
+    words = [a.text for a in figure.layout.annotations]
+    assert any("floor" in w for w in words) and any("dense" in w for w in words)
+
+
+def test_panels_split_the_lines_and_name_each_recipe_once() -> None:
+    both = pd.concat([line().assign(lr=1e-3), line().assign(lr=3e-3)])
+    figure = curves.accuracy_keep(both, None, facet="lr", floor=0.5)
+    assert sum(bool(t.showlegend) for t in figure.data) == 1
+    assert {t.xaxis for t in figure.data} == {"x", "x2"}
+    assert {"lr 0.001", "lr 0.003"} <= {a.text for a in figure.layout.annotations}
+
+
+def test_the_metric_of_now_is_filled_and_of_the_final_cut_hollow() -> None:
+    evals = pd.DataFrame(
+        {
+            "progress": [0.5, 0.5],
+            "split": ["validation"] * 2,
+            "cut": ["current", "final"],
+            "metric": ["f1"] * 2,
+        }
+    ).assign(value=[0.8, 0.6], floor=0.5)
+    now, final = live.metric(evals).data
+    assert now.marker.symbol == "circle" and final.marker.symbol == "circle-open"
+    assert np.allclose(now.x, [50]) and np.allclose(final.y, [0.6])
+
+
+def test_a_mask_picture_has_one_pixel_a_block_and_a_line_between_heads() -> None:
+    frame = pd.DataFrame({"row": [0, 0, 2, 2], "col": [0, 2, 0, 2], "keep": [1.0, 0.0, 0.25, 0.5]})
+    figure = picture.mask_picture(frame, heads=2, shape=(4, 4))
+    assert figure.data[0].z.tolist() == [[100, 0], [25, 50]] and figure.data[0].z.dtype == np.uint8
+    assert figure.data[0].y.tolist() == [-0.5, 1.5, 3.5]
+    assert [s.y0 for s in figure.layout.shapes] == [1.5]
