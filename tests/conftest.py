@@ -77,12 +77,12 @@ def root() -> Path:
     return ROOT
 
 
-WORDS = ("good", "bad", "fine", "poor", "film", "meal", "room", "the", "was", "not", "very", "a", "and", "but")
+WORDS = tuple("good bad fine poor film meal room the was not very a and but".split())
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Paths of a model (a random BERT of two narrow layers) and of a task (400 sentences): milliseconds a step."""
+    """Paths of a model (a random BERT of two narrow layers) and of a task (400 sentences)."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast

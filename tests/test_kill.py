@@ -155,7 +155,7 @@ def test_a_stopped_run_saves_and_resumes_to_the_same_masks(
 
 @pytest.mark.slow
 def test_a_run_survives_the_death_of_its_launcher_and_of_its_runner(
-    tmp_path: Path, tiny: dict[str, str], straight: Path
+    tmp_path: Path, tiny: dict[str, str], straight: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "runs"
     program = "import json, sys, time; from pathlib import Path; from analysis.store import launch\n"
@@ -180,7 +180,7 @@ def test_a_run_survives_the_death_of_its_launcher_and_of_its_runner(
     until(lambda: not launch.runner_alive(folder))
     assert runs.find_run(folder, first).state == "running"
     assert runs.find_run(folder, second).state == "queued"
-    os.environ["PRUNING_LAB_IDLE"] = "0"
+    monkeypatch.setenv("PRUNING_LAB_IDLE", "0")
     launch.ensure_runner(folder)
     assert over(folder, first).state == "done"
     assert over(folder, second).state == "done"
@@ -272,13 +272,13 @@ def test_a_waiting_run_can_be_stopped_and_deleted_before_its_turn(lab: Path, tin
 
 @pytest.mark.slow
 def test_a_waiting_run_whose_ticket_was_lost_is_found_by_the_next_runner(
-    tmp_path: Path, tiny: dict[str, str]
+    tmp_path: Path, tiny: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "runs"
     run_id = runs.create_run(folder, plan({**tiny, "model": str(tmp_path / "none")}, steps=5))
     (folder / queue.FOLDER).mkdir()
     (folder / queue.FOLDER / "7-movement-ffffff").write_text("{}")
-    os.environ["PRUNING_LAB_IDLE"] = "0"
+    monkeypatch.setenv("PRUNING_LAB_IDLE", "0")
     launch.ensure_runner(folder)
     assert over(folder, run_id).state == "failed"
     until(lambda: not launch.runner_alive(folder))

@@ -28,8 +28,8 @@ TASKS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "metric": "accuracy",
                 "model": "bundled:text",
                 "description": "Short reviews of meals, hotels, films and concerts: is the writer happy? "
-                "Counting praise and blame does not answer it; who speaks, what is denied and which clause is "
-                "the main one do.",
+                "Counting praise and blame does not answer it; who speaks, what is denied and which is the "
+                "main clause do.",
             }
         ),
         "digits": MappingProxyType(

@@ -85,9 +85,7 @@ class Reader(nn.Module):
         Returns:
             Mean loss per masked word and per word of the second sentence, in nats.
         """
-        out = self.bert(
-            batch.ids, attention_mask=_one_way(batch.ids, batch.types), token_type_ids=batch.types
-        )
+        out = self.bert(batch.ids, attention_mask=one_way(batch.ids, batch.types), token_type_ids=batch.types)
         hidden = self.transform(out.last_hidden_state[batch.asked])  # (asked words, WIDTH)
         logits = F.linear(hidden, self.bert.embeddings.word_embeddings.weight, self.bias)
         guesses = F.log_softmax(self.following(out.pooler_output), dim=-1)  # (B, vocabulary)
@@ -96,8 +94,16 @@ class Reader(nn.Module):
         ).sum() / batch.following.sum()
 
 
-def _one_way(ids: Tensor, types: Tensor) -> Tensor:
-    # The first sentence may not look at the second, else [CLS] would see the words it has to guess.
+def one_way(ids: Tensor, types: Tensor) -> Tensor:
+    """Attention that lets the second sentence see both and the first, with [CLS], only itself.
+
+    Args:
+        ids: token numbers, (B, T).
+        types: 0 for the first sentence, 1 for the second, (B, T).
+
+    Returns:
+        What is added to the attention's logits, 0 or the smallest float, (B, 1, T, T).
+    """
     visible = (types[:, :, None] >= types[:, None, :]) & (ids != PAD)[:, None, :]
     return torch.zeros(visible.shape).masked_fill_(~visible, torch.finfo(torch.float32).min)[:, None]
 

@@ -32,6 +32,8 @@ def save(name: str, model: PreTrainedModel, out: Path, facts: dict[str, int | fl
         "prunable": sum(part.weight.numel() for part in linear),
     }
     model.half().save_pretrained(out)
+    # The writer of safetensors lets nobody but the owner read them.
+    (out / "model.safetensors").chmod(0o644)
     # Without this the Auto classes would load the weights as they lie on disk, in half precision.
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
     config["dtype"] = "float32"

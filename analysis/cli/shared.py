@@ -37,7 +37,7 @@ def emit(document: Any, json: bool, people: Callable[[], None]) -> None:
         people: writes the answer for people.
     """
     if json:
-        write(layout.to_json(document))
+        write(layout.to_json(document, ascii=True))
     else:
         people()
 

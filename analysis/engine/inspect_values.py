@@ -14,6 +14,7 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -29,6 +30,7 @@ QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 ANALYSED = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
+@cache
 def bucket_values(dtype: str) -> np.ndarray:
     """Gives the value in the middle of each of the 65,536 buckets as float64, NaN where it is not finite."""
     codes = np.arange(65536, dtype=np.uint32)
@@ -84,8 +86,9 @@ class Tally:
     def summary(self) -> dict[str, Any]:
         """Returns the statistics over finite values; None where there is no finite value."""
         values = bucket_values(self.dtype)
-        finite = np.isfinite(values)
-        counts, values = self.buckets[finite], values[finite]
+        seen = np.flatnonzero(self.buckets)
+        seen = seen[np.isfinite(values[seen])]
+        counts, values = self.buckets[seen], values[seen]
         if self.dtype in ("BF16", "F16"):
             self._exact(counts, values)
         good = self.count - self.bad
@@ -98,10 +101,9 @@ class Tally:
         return out | {"quantiles": self._quantiles(counts, np.abs(values), good)}
 
     def _exact(self, counts: np.ndarray, values: np.ndarray) -> None:
-        seen = counts > 0
         self.bad = self.count - int(counts.sum())
-        if seen.any():
-            self.low, self.high = float(values[seen].min()), float(values[seen].max())
+        if counts.size:
+            self.low, self.high = float(values.min()), float(values.max())
             self.total, self.squares = float(counts @ values), float(counts @ (values * values))
 
     def _quantiles(self, counts: np.ndarray, sizes: np.ndarray, good: int) -> list[float]:
@@ -115,8 +117,9 @@ class Tally:
     def histogram(self) -> tuple[float, np.ndarray]:
         """Returns the half-width L and counts [BINS + 2]: below −L, bins over [−L, L], above L; no zeros."""
         values = bucket_values(self.dtype)
-        known = np.isfinite(values) & (self.buckets > 0)
-        counts, values = self.buckets[known].copy(), values[known]
+        seen = np.flatnonzero(self.buckets)
+        seen = seen[np.isfinite(values[seen])]
+        counts, values = self.buckets[seen], values[seen]
         smallest = np.abs(values) <= (0.0 if self.dtype in ("BF16", "F16") else 1e-38)
         counts[smallest] = 0  # zeros and what is as good as zero
         out = np.zeros(BINS + 2, dtype=np.int64)
@@ -133,6 +136,36 @@ class Tally:
         return limit, out
 
 
+class Used:
+    """Which slices of the first two dimensions hold anything but zeros, seen chunk by chunk."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.flat = len(shape) < 2
+        self.inner, self.width = math.prod(shape[2:]), 1 if self.flat else shape[1]
+        self.rows = np.zeros(0 if self.flat else shape[0], dtype=bool)
+        self.cols = np.zeros(0 if self.flat else shape[1], dtype=bool)
+        self.at = 0
+
+    def add(self, nonzero: np.ndarray) -> None:
+        """Takes which elements of the next chunk are not zero."""
+        row = self.inner * self.width
+        begin, self.at = self.at, self.at + nonzero.size
+        if self.flat or not row:
+            return
+        if begin % row == 0 and nonzero.size % row == 0:  # whole rows, as ``chunks`` reads them where it can
+            block = nonzero.reshape(-1, self.width, self.inner)
+            self.rows[begin // row : self.at // row] = block.any(axis=(1, 2))
+            self.cols |= block.any(axis=0).any(axis=1)
+            return
+        places = np.flatnonzero(nonzero) + begin
+        self.rows[places // row] = True
+        self.cols[places // self.inner % self.width] = True
+
+    def empty(self) -> tuple[int | None, int | None]:
+        """Returns how many rows and columns are zero throughout; None below two dimensions."""
+        return (None, None) if self.flat else (int((~self.rows).sum()), int((~self.cols).sum()))
+
+
 def chunks(file: BinaryIO, entry: Entry) -> Iterator[np.ndarray]:
     """Reads raw elements piece by piece; plain reads, because a mapped file that shrinks kills the process.
 
@@ -141,9 +174,10 @@ def chunks(file: BinaryIO, entry: Entry) -> Iterator[np.ndarray]:
     """
     kind = np.dtype(ANALYSED[entry.dtype])
     file.seek(entry.start)
-    left = entry.numel
+    left, row = entry.numel, math.prod(entry.shape[1:])
+    most = CHUNK // row * row if 0 < row <= CHUNK else CHUNK
     while left:
-        wanted = min(left, CHUNK)
+        wanted = min(left, most)
         data = file.read(wanted * kind.itemsize)
         if len(data) != wanted * kind.itemsize:
             raise ModelError(f"{entry.file.name!r} became shorter while it was read; inspect it again.")
@@ -159,20 +193,10 @@ def analyse(file: BinaryIO, entry: Entry) -> tuple[dict[str, Any], float, np.nda
         are zero throughout, None below two dimensions), and the histogram of ``Tally.histogram``.
     """
     tally = Tally(entry.dtype)
-    shape = entry.shape
-    inner = math.prod(shape[2:])
-    rows = np.zeros(shape[0], dtype=bool) if len(shape) > 1 else None
-    cols = np.zeros(shape[1], dtype=bool) if len(shape) > 1 else None
-    at = 0
+    used = Used(entry.shape)
     for raw in chunks(file, entry):
-        nonzero = tally.add(raw)
-        if rows is not None and cols is not None and not (rows.all() and cols.all()):
-            places = np.flatnonzero(nonzero) + at
-            rows[places // (inner * shape[1])] = True
-            cols[places // inner % shape[1]] = True
-        at += raw.size
+        used.add(tally.add(raw))
     found = tally.summary()
-    found["rows_empty"] = None if rows is None else int((~rows).sum())
-    found["cols_empty"] = None if cols is None else int((~cols).sum())
+    found["rows_empty"], found["cols_empty"] = used.empty()
     limit, counts = tally.histogram()
     return found, limit, counts

@@ -99,7 +99,7 @@ def _canvas(
     if len(panels) > 1:
         layout = fig.layout
         names = [
-            f"{facet.replace('_', ' ')} {base.text(p if not isinstance(p, float) else f'{p:g}')}"
+            f"{facet.replace('_', ' ')} {base.text(f'{p:g}' if isinstance(p, float) else p or 'none')}"
             for p in panels
         ]
         fig = make_subplots(

@@ -150,7 +150,8 @@ def matrix(
 def _square(frame: pd.DataFrame, labels: list[str], column: str) -> np.ndarray:
     cells = frame.drop_duplicates(["a", "b"]).set_index(["a", "b"])[column]
     full = pd.MultiIndex.from_product([labels, labels], names=["a", "b"])
-    return cells.reindex(full).to_numpy(dtype=np.float64).reshape(len(labels), len(labels))
+    square = cells.reindex(full).to_numpy(dtype=np.float64).reshape(len(labels), len(labels))
+    return np.where(np.isfinite(square), square, np.nan)
 
 
 def ranks(frame: pd.DataFrame, *, title: str = "", dark: bool = False, height: int = 400) -> go.Figure:

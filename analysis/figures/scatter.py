@@ -55,8 +55,8 @@ def weight_score(
         dark=dark,
         height=height,
         alt=f"Density of {kept + pruned:,} weights by value and score; {kept:,} kept and {pruned:,} pruned.",
-        how="A cell counts all weights with that value and score: hue is the share kept, strength their number. "
-        "Drag a box to see which layers and roles its weights belong to.",
+        how="A cell counts all weights with that value and score: hue is the share kept, strength their "
+        "number. Drag a box to see which layers and roles its weights belong to.",
     )
     if plane.empty and points.empty:
         return base.nothing(

@@ -96,12 +96,13 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no place in JSON")
 
 
-def to_json(value: Any, indent: int | None = None) -> str:
-    """JSON text of a value; numbers that are not finite become null."""
+def to_json(value: Any, indent: int | None = None, ascii: bool = False) -> str:
+    """JSON text of a value; numbers that are not finite become null; ``ascii`` escapes all other letters."""
+    options: dict[str, Any] = {"ensure_ascii": ascii, "allow_nan": False, "default": _plain, "indent": indent}
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain, indent=indent)
+        return json.dumps(value, **options)
     except ValueError:
-        return json.dumps(finite(value), ensure_ascii=False, allow_nan=False, default=_plain, indent=indent)
+        return json.dumps(finite(value), **options)
 
 
 @contextlib.contextmanager

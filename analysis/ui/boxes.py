@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from analysis.ui import charts, url
+from analysis.ui import charts, pick, url
 
 COLUMNS = {
     "layer": st.column_config.NumberColumn("layer", width="small"),
@@ -25,7 +25,11 @@ def parse(texts: list[str]) -> Box | None:
         numbers = [float(word) for word in texts[0].split(",")] if texts else []
     except ValueError:
         return None
-    return dict(zip(_SIDES, numbers, strict=True)) if len(numbers) == 4 and all(map(math.isfinite, numbers)) else None
+    return (
+        dict(zip(_SIDES, numbers, strict=True))
+        if len(numbers) == 4 and all(map(math.isfinite, numbers))
+        else None
+    )
 
 
 def chart(figure: go.Figure, *, key: str) -> Box | None:
@@ -52,7 +56,9 @@ def chart(figure: go.Figure, *, key: str) -> Box | None:
 def table(inside: pd.DataFrame) -> pd.DataFrame:
     """The counts per site with the share kept, fullest first, sites without any weight left out."""
     found = inside[inside["weights"] > 0]
-    return found.assign(share=found["kept"] / found["weights"]).sort_values("weights", ascending=False)
+    return found.assign(
+        role=found["role"].map(pick.role_name), share=found["kept"] / found["weights"]
+    ).sort_values("weights", ascending=False)
 
 
 def sentence(inside: pd.DataFrame, points: str = "box") -> str:
@@ -65,5 +71,5 @@ def sentence(inside: pd.DataFrame, points: str = "box") -> str:
     return (
         f"The {points} holds {weights:,} weights, {kept:,} of them kept ({100 * kept / weights:.1f} %). "
         f"Most lie in layer {by_layer.index[0]} ({100 * by_layer.iloc[0] / weights:.0f} %) and in the role "
-        f"{str(by_role.index[0]).replace('_', ' ')} ({100 * by_role.iloc[0] / weights:.0f} %)."
+        f"{pick.role_name(str(by_role.index[0]))} ({100 * by_role.iloc[0] / weights:.0f} %)."
     )

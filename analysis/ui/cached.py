@@ -15,7 +15,17 @@ from analysis.store.layout import RECORDED
 from analysis.store.runs import RunInfo
 
 Stamp = tuple[tuple[str, int, int], ...]
-_WATCHED = ("", "state.json", "spec.json", "sites.json", "events.jsonl", "masks", "points", "histograms", "predictions.parquet")
+_WATCHED = (
+    "",
+    "state.json",
+    "spec.json",
+    "sites.json",
+    "events.jsonl",
+    "masks",
+    "points",
+    "histograms",
+    "predictions.parquet",
+)
 
 
 def stamp(path: Path, names: tuple[str, ...] = _WATCHED) -> Stamp:
@@ -35,7 +45,9 @@ def _folders(runs_dir: Path) -> list[Path]:
     found: list[Path] = []
     for root in (runs_dir, RECORDED):
         try:
-            found += [Path(entry.path) for entry in os.scandir(root) if entry.is_dir() and entry.name[0] not in "._"]
+            found += [
+                Path(entry.path) for entry in os.scandir(root) if entry.is_dir() and entry.name[0] not in "._"
+            ]
         except OSError:
             continue
     return sorted(found)
@@ -59,7 +71,9 @@ def frame(name: str, path: Path, **arguments: Any) -> Any:
 
 
 @st.cache_data(max_entries=48, show_spinner=False)
-def _pair(name: str, a: str, b: str, arguments: tuple[tuple[str, Any], ...], files: tuple[Stamp, Stamp]) -> Any:
+def _pair(
+    name: str, a: str, b: str, arguments: tuple[tuple[str, Any], ...], files: tuple[Stamp, Stamp]
+) -> Any:
     return getattr(frames, name)(Path(a), Path(b), **dict(arguments))
 
 

@@ -93,7 +93,9 @@ def chart(
         st.caption(f"**How to read it.** {escape(how)}")
 
 
-def data(frame: pd.DataFrame, figure: go.Figure | None = None, *, name: str, title: str = "Data and downloads") -> None:
+def data(
+    frame: pd.DataFrame, figure: go.Figure | None = None, *, name: str, title: str = "Data and downloads"
+) -> None:
     """The numbers behind a figure as a table, with a CSV of all of them and the figure as one HTML file.
 
     Args:
@@ -104,7 +106,11 @@ def data(frame: pd.DataFrame, figure: go.Figure | None = None, *, name: str, tit
     """
     with st.expander(title, icon=":material/table:"):
         st.dataframe(frame.head(TABLE_ROWS), hide_index=True, key=f"table-{name}")
-        more = f"The first {TABLE_ROWS:,} of {len(frame):,} rows; the CSV holds all. " if len(frame) > TABLE_ROWS else ""
+        more = (
+            f"The first {TABLE_ROWS:,} of {len(frame):,} rows; the CSV holds all. "
+            if len(frame) > TABLE_ROWS
+            else ""
+        )
         st.caption(f"{more}SVG and PNG: the buttons in the figure's upper right corner.")
         with st.container(horizontal=True):
             st.download_button(

@@ -46,7 +46,9 @@ def allowed(text: str) -> Path:
             "copy it there or set $PRUNING_LAB_CHECKPOINTS to its folder and start the server again."
         )
     if not path.exists():
-        raise ModelError(f"There is nothing at {str(path)!r}; check the path, it is looked up below {roots()[0]} first.")
+        raise ModelError(
+            f"There is nothing at {str(path)!r}; check the path, it is looked up below {roots()[0]} first."
+        )
     return path
 
 
@@ -69,7 +71,9 @@ def _openable(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == ".safetensors" else []
     files = sorted(path.glob("*.safetensors"))
-    whole = len(files) == 1 or any((path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json"))
+    whole = len(files) == 1 or any(
+        (path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")
+    )
     return [path] if whole else files
 
 
@@ -94,14 +98,21 @@ def ask() -> Path:
         "`PRUNING_LAB_CHECKPOINTS` and `PRUNING_LAB_MODELS`.",
     )
     if not chosen:
-        story.stop_empty("There is no checkpoint to offer: finish a run, or type the path of one.", to="launch", label="Launch a run")
+        story.stop_empty(
+            "There is no checkpoint to offer: finish a run, or type the path of one.",
+            to="launch",
+            label="Launch a run",
+        )
     return allowed(chosen)
 
 
 def _stamp(path: Path) -> str:
     """A name for the content of a file or folder: paths, times of change and sizes."""
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors*"))[:4096]
-    parts = [str(path), *(f"{file.name}:{s.st_mtime_ns}:{s.st_size}" for file in files for s in [file.stat()])]
+    parts = [
+        str(path),
+        *(f"{file.name}:{s.st_mtime_ns}:{s.st_size}" for file in files for s in [file.stat()]),
+    ]
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:24]
 
 
@@ -127,7 +138,9 @@ def inspected(path: Path) -> Path:
 
 def _sweep(store: Path) -> None:
     """Removes the oldest inspections beyond the number that is kept."""
-    folders = sorted((f for f in store.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime, reverse=True)
+    folders = sorted(
+        (f for f in store.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime, reverse=True
+    )
     for old in folders[KEPT - 1 :]:
         shutil.rmtree(old, ignore_errors=True)
 

@@ -35,7 +35,9 @@ class Comparison:
     metric: str
 
 
-def comparison(results: pd.DataFrame, own: Sequence[str] = (), model: str = demo.MODEL, task: str = demo.TASK) -> Comparison:
+def comparison(
+    results: pd.DataFrame, own: Sequence[str] = (), model: str = demo.MODEL, task: str = demo.TASK
+) -> Comparison:
     """Gathers the two sides: all runs at the learning rate that suits the dense model, and each recipe at its best.
 
     Args:
@@ -50,16 +52,23 @@ def comparison(results: pd.DataFrame, own: Sequence[str] = (), model: str = demo
     rows = results[(results["task"] == task) & (results["model"] == model)]
     rows = rows[rows["recipe"].isin([*demo.RECIPES, "dense"])]
     mine = rows[rows["run"].isin(list(own)) & (rows["split"] == "test") & (rows["recipe"] != "dense")]
-    if rows["recorded"].any():  # a visitor's runs are points of their own, never mixed into a band of recorded seeds
+    if rows[
+        "recorded"
+    ].any():  # a visitor's runs are points of their own, never mixed into a band of recorded seeds
         rows = rows[rows["recorded"]]
-    pruned, dense = rows[rows["recipe"] != "dense"], rows[(rows["recipe"] == "dense") & (rows["split"] == "test")]
+    pruned, dense = (
+        rows[rows["recipe"] != "dense"],
+        rows[(rows["recipe"] == "dense") & (rows["split"] == "test")],
+    )
     sides = {EQUAL: pruned[pruned["lr"] == SHARED_LR], BEST: frames.best_lr(pruned)}
     curves = {name: frames.curves(side, by=("recipe",)) for name, side in sides.items()}
     tests = rows[rows["split"] == "test"]
     level = dense[dense["lr"] == SHARED_LR]["value"].mean()
     floor = tests["floor"].mean()
     return Comparison(
-        curves=pd.concat([frame.assign(**{PANEL: name}) for name, frame in curves.items()], ignore_index=True),
+        curves=pd.concat(
+            [frame.assign(**{PANEL: name}) for name, frame in curves.items()], ignore_index=True
+        ),
         points=mine.assign(**{PANEL: EQUAL}),
         headlines={name: _headline(frame) for name, frame in curves.items() if len(frame)},
         sentences={name: frames.verdict(frame) for name, frame in curves.items() if len(frame)},
@@ -95,7 +104,10 @@ def known(runs: Path, ids: Sequence[str]) -> list[RunInfo]:
 def values(results: pd.DataFrame, ids: Sequence[str]) -> dict[str, str]:
     """The test result of each of some runs, as a person reads it."""
     rows = results[results["run"].isin(list(ids)) & (results["split"] == "test")]
-    return {run: f"test {metric} {value:.3f}" for run, metric, value in rows[["run", "metric", "value"]].itertuples(index=False)}
+    return {
+        run: f"test {metric} {value:.3f}"
+        for run, metric, value in rows[["run", "metric", "value"]].itertuples(index=False)
+    }
 
 
 def outcome(results: pd.DataFrame, ids: Sequence[str]) -> list[str]:

@@ -33,6 +33,11 @@ def slots(spec: RunSpec) -> dict[str, Part]:
     return {slot: part for slot in SLOTS if (part := getattr(spec.parts, slot)) is not None}
 
 
+def knobs_of(part: Part) -> tuple[Knob, ...]:
+    """The hyper-parameters of a part, in the order of its fields."""
+    return knobs(type(part))  # type: ignore[arg-type]
+
+
 def _words(knob: Knob) -> str:
     name = knob.name.replace("_", " ")
     unit = f" ({knob.unit})" if knob.unit else ""
@@ -55,7 +60,9 @@ def field(knob: Knob, current: Any, key: str) -> Any:
     if knob.type is float:
         step = 10.0 ** (len(f"{int(1 / current)}") * -1) if knob.log and 0 < current < 1 else 0.05
         number = st.number_input
-        return url.value(_words(knob), key=key, default=current, widget=number, step=step, format="%.6g", **common)
+        return url.value(
+            _words(knob), key=key, default=current, widget=number, step=step, format="%.6g", **common
+        )
     return url.value(_words(knob), key=key, default=current, widget=st.text_input, **common)
 
 
@@ -74,7 +81,7 @@ def fields(
     Returns:
         the settings that differ from the part, in the grammar of ``--set``: {"score.lr": 0.02}.
     """
-    chosen = [knob for knob in knobs(type(part)) if not only or knob.name in only]
+    chosen = [knob for knob in knobs_of(part) if not only or knob.name in only]
     changed = {}
     for start in range(0, len(chosen), columns):
         for column, knob in zip(st.columns(columns), chosen[start : start + columns], strict=False):
@@ -94,7 +101,9 @@ def _kind(slot: str, part: Part | None, prefix: str) -> tuple[Part | None, dict[
     if len(options) < 2:
         return part, {}
     title = lambda name: known[name].title.capitalize() if name in known else "None"  # noqa: E731
-    chosen = url.select("Part", options, key=f"{prefix}{slot}.type", default=now, name=title, help=SLOT_TITLES[slot])
+    chosen = url.select(
+        "Part", options, key=f"{prefix}{slot}.type", default=now, name=title, help=SLOT_TITLES[slot]
+    )
     if chosen == now:
         return part, {}
     return (None if chosen == "none" else known[chosen]()), {f"{slot}.type": chosen}
@@ -128,6 +137,6 @@ def table(line: dict[str, Part]) -> pd.DataFrame:
     rows: list[Sequence[str]] = [
         (f"{slot}.{knob.name}", str(getattr(part, knob.name)), knob.unit, knob.allowed, knob.help)
         for slot, part in line.items()
-        for knob in knobs(type(part))
+        for knob in knobs_of(part)
     ]
     return pd.DataFrame(rows, columns=["knob", "default", "unit", "allowed", "meaning"], dtype="str")

@@ -46,7 +46,9 @@ def guarded() -> Iterator[None]:
     """Runs part of a page; an error inside becomes one sentence in its place and the rest of the page goes on."""
     try:
         yield
-    except Exception as error:  # control flow of streamlit (stop, rerun) is not an Exception and passes through
+    except (
+        Exception
+    ) as error:  # control flow of streamlit (stop, rerun) is not an Exception and passes through
         st.error(escape(sentence(error)), icon=":material/error:")
 
 

@@ -14,7 +14,16 @@ from analysis.spec import RunSpec, TaskSpec
 from analysis.ui import cached, forms, guard, live, nav, pick, plans, preview, url
 
 BUDGET = ("steps", "batch", "evaluations")
-MACHINE = ("accumulate", "precision", "device", "threads", "snapshots", "points", "refresh", "checkpoint_seconds")
+MACHINE = (
+    "accumulate",
+    "precision",
+    "device",
+    "threads",
+    "snapshots",
+    "points",
+    "refresh",
+    "checkpoint_seconds",
+)
 COLUMNS = ("kind", "text", "pair", "label", "max_length", "train_rows", "eval_rows")
 NO_TEACHER = "none"
 
@@ -23,7 +32,9 @@ def _name(label: str, key: str, known: Sequence[str], default: str, help: str) -
     """A name out of a list or typed in; a name from the address that is on no list is added to it."""
     held = [st.session_state[key]] if st.session_state.get(key) else []
     options = list(dict.fromkeys([*known, *url.read(key)[:1], *held]))
-    return str(url.select(label, options, key=key, default=default, accept_new_options=True, help=help) or default)
+    return str(
+        url.select(label, options, key=key, default=default, accept_new_options=True, help=help) or default
+    )
 
 
 def _text(label: str, key: str, default: str, help: str) -> str:
@@ -41,16 +52,24 @@ def ask() -> plans.Choices:
     left, right = st.columns(2)
     with left:
         known = [*plans.found("PRUNING_LAB_MODELS", plans.MODELS), *finished]
-        model = _name("Model", "model", known, plans.MODELS[0], "Bundled, a folder, a hub id, or run:ID; type any name.")
+        model = _name(
+            "Model", "model", known, plans.MODELS[0], "Bundled, a folder, a hub id, or run:ID; type any name."
+        )
     with right:
         fitting = "bundled:digits" if model == "bundled:digits" else plans.TASKS[0]
         known = plans.found("PRUNING_LAB_DATA", plans.TASKS)
-        task = _name("Task", "task", known, fitting, "Bundled, a file or folder, or a hub data set; type any name.")
+        task = _name(
+            "Task", "task", known, fitting, "Bundled, a file or folder, or a hub data set; type any name."
+        )
     titles = {name: recipe.title for name, recipe in recipes.RECIPES.items()}
-    chosen = url.many("Recipes", list(titles), key="recipes", default=["magnitude", "movement"], name=titles.__getitem__)
+    chosen = url.many(
+        "Recipes", list(titles), key="recipes", default=["magnitude", "movement"], name=titles.__getitem__
+    )
     columns = st.columns(4)
     with columns[0]:
-        keeps = _text("Keeps", "keeps", "0.1, 0.03", "Fractions of the prunable weights that stay: 0.03 keeps 3 %.")
+        keeps = _text(
+            "Keeps", "keeps", "0.1, 0.03", "Fractions of the prunable weights that stay: 0.03 keeps 3 %."
+        )
     with columns[1]:
         seeds = _text("Seeds", "seeds", "0", "Whole numbers between commas; several seeds make a band.")
     with columns[2]:
@@ -91,7 +110,9 @@ def summary(wanted: Sequence[RunSpec]) -> None:
     cells[1].metric("Time, estimated", live.duration(cost.minutes * 60), border=True)
     cells[2].metric("Memory per run, estimated", preview.size(cost.memory), border=True)
     cells[3].metric("Disk, estimated", preview.size(cost.disk), border=True)
-    st.caption(f"Estimated from {cost.source}, {cost.at_once} at a time. Evaluation and loading are not counted.")
+    st.caption(
+        f"Estimated from {cost.source}, {cost.at_once} at a time. Evaluation and loading are not counted."
+    )
 
 
 def _launch(wanted: Sequence[RunSpec]) -> None:
@@ -115,7 +136,12 @@ def button(wanted: Sequence[RunSpec]) -> None:
             key="launch",
         )
         st.download_button(
-            "Spec as JSON", body, name, icon=":material/download:", on_click="ignore", help="What the runs are, exactly."
+            "Spec as JSON",
+            body,
+            name,
+            icon=":material/download:",
+            on_click="ignore",
+            help="What the runs are, exactly.",
         )
         ids = st.session_state.get("launched", [])
         if ids:

@@ -50,9 +50,17 @@ ENTRIES: dict[str, Entry] = {
         Entry("Start", "start/start.py", "Start", "home", "What is this, and what ran last?"),
         Entry("Run", "run/launch.py", "Launch", "rocket_launch", "What shall I run?"),
         Entry("Run", "run/monitor.py", "Monitor", "monitoring", "How is it going?"),
-        Entry("Inspect", "inspect/weights.py", "Weights and scores", "scatter_plot", "Which weights were kept, and why?"),
+        Entry(
+            "Inspect",
+            "inspect/weights.py",
+            "Weights and scores",
+            "scatter_plot",
+            "Which weights were kept, and why?",
+        ),
         Entry("Inspect", "inspect/layers.py", "Layers", "layers", "Where did the sparsity go?"),
-        Entry("Inspect", "inspect/overlap.py", "Overlap", "join_inner", "Do two methods keep the same weights?"),
+        Entry(
+            "Inspect", "inspect/overlap.py", "Overlap", "join_inner", "Do two methods keep the same weights?"
+        ),
         Entry("Inspect", "inspect/curves.py", "Curves", "show_chart", "What does sparsity cost?"),
         Entry("Checkpoint", "checkpoint/checkpoint.py", "Checkpoint", "folder_open", "What is in this file?"),
         Entry("Learn", "learn/methods.py", "Methods", "menu_book", "How does it work?"),
@@ -80,7 +88,9 @@ def page(address: str) -> Any:
 
 def navigate() -> Any:
     """Sets up the window and the sidebar, and returns the page to run."""
-    st.set_page_config(page_title="Pruning lab", page_icon=str(ICON), layout="wide", initial_sidebar_state=SIDEBAR)
+    st.set_page_config(
+        page_title="Pruning lab", page_icon=str(ICON), layout="wide", initial_sidebar_state=SIDEBAR
+    )
     st.logo(LOGO, size="large")
     sections: dict[str, list[Any]] = {}
     for address, entry in ENTRIES.items():

@@ -42,13 +42,14 @@ def label(info: RunInfo) -> str:
     """One line that tells a run from the others."""
     if info.state == "unreadable":
         return f"{info.id} (unreadable)"
-    words = [info.name or recipe_title(info.recipe).capitalize(), f"{percent(info.keep)} kept", short_name(info.task)]
-    words += [f"seed {info.seed}", info.id.rsplit("-", 1)[-1]]
+    words = [title(info), f"{percent(info.keep)} kept", short_name(info.task), f"seed {info.seed}"]
+    words += [info.name] if info.name else []
+    words.append(info.id.rsplit("-", 1)[-1])
     return " · ".join(words) + (" (recorded)" if info.recorded else "")
 
 
 def title(info: RunInfo) -> str:
-    """What a run is called in a heading: its name, else its recipe."""
+    """What a run is called in a heading: the words for its recipe."""
     return recipe_title(info.recipe).capitalize()
 
 
@@ -67,7 +68,9 @@ def masked_runs() -> list[RunInfo]:
     """All runs whose masks can be looked at; ends the page with an explanation when there are none."""
     infos = [info for info in cached.runs(nav.runs_dir()) if info.state != "unreadable" and has_masks(info)]
     if not infos:
-        story.stop_empty("No run has written a mask yet: start one, and it appears here with its first snapshot.")
+        story.stop_empty(
+            "No run has written a mask yet: start one, and it appears here with its first snapshot."
+        )
     return infos
 
 
@@ -86,11 +89,19 @@ def run(infos: Sequence[RunInfo], text: str = "Run", key: str = "run") -> RunInf
     return by_id[chosen]
 
 
-def several(infos: Sequence[RunInfo], text: str, key: str, default: Sequence[str], most: int = 10) -> list[RunInfo]:
+def several(
+    infos: Sequence[RunInfo], text: str, key: str, default: Sequence[str], most: int = 10
+) -> list[RunInfo]:
     """Lets the visitor choose several runs, at most as many as there are colours."""
     by_id = {info.id: info for info in infos}
     chosen = url.many(
-        text, list(by_id), key=key, default=default, name=lambda i: label(by_id[i]), shared=True, max_selections=most
+        text,
+        list(by_id),
+        key=key,
+        default=default,
+        name=lambda i: label(by_id[i]),
+        shared=True,
+        max_selections=most,
     )
     return [by_id[i] for i in chosen]
 
@@ -101,17 +112,28 @@ def snapshot(info: RunInfo, folder: str = "masks") -> int | None:
     if len(steps) < 2:
         return None
     step = url.select(
-        "Step", steps, key="step", default=steps[-1], widget=st.select_slider, help="Training step of the snapshot."
+        "Step",
+        steps,
+        key="step",
+        default=steps[-1],
+        widget=st.select_slider,
+        help="Training step of the snapshot.",
     )
     return None if step == steps[-1] else step
 
 
 def names(infos: Sequence[RunInfo]) -> dict[str, RunInfo]:
-    """Runs under labels that differ: recipe and keep, then whatever tells equal ones apart."""
+    """Runs under short labels that differ: recipe and keep, then whatever tells equal ones apart."""
     found: dict[str, RunInfo] = {}
     for info in infos:
-        text = info.name or f"{recipe_title(info.recipe)} {percent(info.keep)}"
-        for more in ("", f", seed {info.seed}", f", {info.id.rsplit('-', 1)[-1]}"):
+        text = f"{recipe_title(info.recipe)} {percent(info.keep)}"
+        for more in (
+            "",
+            f", seed {info.seed}",
+            f", {info.name[:24]}",
+            f", {info.id.rsplit('-', 1)[-1]}",
+            f", {info.id}",
+        ):
             if text + more not in found:
                 found[text + more] = info
                 break
@@ -122,9 +144,16 @@ def sites(info: RunInfo) -> list[str] | None:
     """Lets the visitor narrow the view to layers, roles or one site; returns the names, None for all sites."""
     frame = cached.frame("sites", info.path)
     with st.container(horizontal=True):
-        layers = url.many("Layers", sorted(set(frame["layer"])), key="layer", placeholder="all layers", name=layer_name)
-        roles = url.many("Roles", list(dict.fromkeys(frame["role"])), key="role", placeholder="all roles", name=role_name)
-        rows = frame[frame["layer"].isin(layers or set(frame["layer"])) & frame["role"].isin(roles or set(frame["role"]))]
+        layers = url.many(
+            "Layers", sorted(set(frame["layer"])), key="layer", placeholder="all layers", name=layer_name
+        )
+        roles = url.many(
+            "Roles", list(dict.fromkeys(frame["role"])), key="role", placeholder="all roles", name=role_name
+        )
+        rows = frame[
+            frame["layer"].isin(layers or set(frame["layer"]))
+            & frame["role"].isin(roles or set(frame["role"]))
+        ]
         site = url.select("Site", ["", *rows["site"]], key="site", name=lambda name: name or "all of these")
     if site:
         return [site]
@@ -138,7 +167,9 @@ def layer_name(layer: int) -> str:
 
 def role_name(role: str) -> str:
     """A role as written in a list: "attention output" for "attn_out"."""
-    return {"attn_out": "attention output", "ffn_in": "feed-forward in", "ffn_out": "feed-forward out"}.get(role, role)
+    return {"attn_out": "attention output", "ffn_in": "feed-forward in", "ffn_out": "feed-forward out"}.get(
+        role, role
+    )
 
 
 @dataclass(frozen=True)
@@ -177,7 +208,13 @@ def other(infos: Sequence[RunInfo], first: RunInfo) -> RunInfo:
     """Lets the visitor choose a second run; the likeliest is another recipe at the same keep."""
     by_id = {info.id: info for info in infos}
     likely = [i for i in rivals(infos, first, 2) if i != first.id]
-    chosen = url.select("Second run", list(by_id), key="with", default=likely[0] if likely else None, name=lambda i: label(by_id[i]))
+    chosen = url.select(
+        "Second run",
+        list(by_id),
+        key="with",
+        default=likely[0] if likely else None,
+        name=lambda i: label(by_id[i]),
+    )
     return by_id[chosen]
 
 

@@ -54,7 +54,9 @@ def numbers(text: str, what: str, kind: type[int] | type[float]) -> list[Any]:
         except ValueError:
             sample = "0, 1, 2" if kind is int else "0.3, 0.1, 0.03"
             whole = "whole numbers" if kind is int else "numbers"
-            raise SpecError(f"{what} is {text[:60]!r}; allowed are {whole} between commas, for example {sample}.") from None
+            raise SpecError(
+                f"{what} is {text[:60]!r}; allowed are {whole} between commas, for example {sample}."
+            ) from None
     return list(dict.fromkeys(found))
 
 
@@ -72,7 +74,9 @@ def specs(choices: Choices) -> list[RunSpec]:
         if (recipe, keep, seed) not in wanted:
             wanted.append((recipe, keep, seed))
     if len(wanted) > MOST:
-        raise SpecError(f"The choices make {len(wanted)} runs; allowed are {MOST} at once: take fewer keeps or seeds.")
+        raise SpecError(
+            f"The choices make {len(wanted)} runs; allowed are {MOST} at once: take fewer keeps or seeds."
+        )
     return [
         recipes.build(
             recipe,
@@ -92,7 +96,13 @@ def specs(choices: Choices) -> list[RunSpec]:
 def base(spec: RunSpec) -> RunSpec:
     """The spec with the recipe's own settings for its task, from which changes are told."""
     return recipes.build(
-        spec.recipe, spec.model, spec.task.source, keep=spec.keep, seed=spec.seed, teacher=spec.teacher, name=spec.name
+        spec.recipe,
+        spec.model,
+        spec.task.source,
+        keep=spec.keep,
+        seed=spec.seed,
+        teacher=spec.teacher,
+        name=spec.name,
     )
 
 
@@ -111,13 +121,26 @@ def changes(spec: RunSpec) -> dict[str, Any]:
             found[f"{slot}.type"] = part["type"]
         found |= {f"{slot}.{k}": v for k, v in part.items() if k != "type" and (not same or v != other[k])}
     for group, prefix in (("task", "data"), ("training", "training")):
-        found |= {f"{prefix}.{k}": v for k, v in mine[group].items() if k != "source" and v != plain[group][k]}
+        found |= {
+            f"{prefix}.{k}": v for k, v in mine[group].items() if k != "source" and v != plain[group][k]
+        }
     return found
 
 
 def command(spec: RunSpec) -> str:
     """The command line that starts the same run; it pastes into any POSIX shell."""
-    words = ["python", "-m", "analysis", "run", "--recipe", spec.recipe, "--model", spec.model, "--task", spec.task.source]
+    words = [
+        "python",
+        "-m",
+        "analysis",
+        "run",
+        "--recipe",
+        spec.recipe,
+        "--model",
+        spec.model,
+        "--task",
+        spec.task.source,
+    ]
     words += ["--keep", f"{spec.keep:g}", "--seed", str(spec.seed)]
     settings = changes(spec)
     if "training.steps" in settings:
@@ -153,7 +176,10 @@ def address(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def download(wanted: Sequence[RunSpec]) -> tuple[str, bytes]:
     """One spec as JSON, or several as a ZIP of JSON files, each of which ``python -m analysis run FILE`` takes."""
-    texts = {f"{i:03d}-{s.recipe}-{s.keep:g}-s{s.seed}.json": layout.to_json(to_dict(s), 1) for i, s in enumerate(wanted)}
+    texts = {
+        f"{i:03d}-{s.recipe}-{s.keep:g}-s{s.seed}.json": layout.to_json(to_dict(s), 1)
+        for i, s in enumerate(wanted)
+    }
     if len(texts) == 1:
         return "spec.json", next(iter(texts.values())).encode("utf-8")
     whole = io.BytesIO()

@@ -50,11 +50,17 @@ def estimate(wanted: Sequence[RunSpec], known: Sequence[RunInfo], runs: Path) ->
     speeds = [speed for speed in speeds if speed > 0]
     default = DEFAULT_SECONDS.get(wanted[0].model, OTHER_SECONDS)
     speed = median(speeds) if speeds else default
-    source = f"the speed of {len(speeds)} finished runs" if speeds else f"an assumed {1000 * default:g} ms per example"
+    source = (
+        f"the speed of {len(speeds)} finished runs"
+        if speeds
+        else f"an assumed {1000 * default:g} ms per example"
+    )
     at_once = max(1, min(queue_limit(runs), len(wanted)))
     seconds = sum(speed * spec.training.steps * spec.training.batch for spec in wanted) / at_once
     prunable, model = _size(wanted[0].model, known)
-    memory = BASE_MB + (16 * model + 16 * prunable) / 1e6  # weights, gradient, two Adam moments; the same for scores
+    memory = (
+        BASE_MB + (16 * model + 16 * prunable) / 1e6
+    )  # weights, gradient, two Adam moments; the same for scores
     snapshots = max(spec.training.snapshots for spec in wanted)
     per_run = (4 * model + prunable / 8 * snapshots + 12 * model + 12 * prunable) / 1e6 + 1
     return Cost(len(wanted), at_once, seconds / 60, memory, per_run * len(wanted), source)

@@ -16,7 +16,9 @@ from analysis.ui import compare, guard, live, nav, pick, plans
 _DELETED = "lab.deleted"
 _COLUMNS = {
     "progress": st.column_config.ProgressColumn("progress", format="percent", min_value=0, max_value=1),
-    "keep": st.column_config.NumberColumn("kept", format="percent", help="Asked share of prunable weights kept."),
+    "keep": st.column_config.NumberColumn(
+        "kept", format="percent", help="Asked share of prunable weights kept."
+    ),
     "reason": st.column_config.TextColumn("reason", width="large"),
 }
 
@@ -27,7 +29,7 @@ def table(infos: Sequence[RunInfo], results: pd.DataFrame) -> None:
     rows = [
         {
             "run": info.id,
-            "name": info.name or pick.title(info),
+            "recipe": pick.title(info) if info.recipe else "",
             "state": info.state + (" (recorded)" if info.recorded else ""),
             "progress": info.progress,
             "left": live.time_left(info),
@@ -36,6 +38,7 @@ def table(infos: Sequence[RunInfo], results: pd.DataFrame) -> None:
             "task": pick.short_name(info.task),
             "model": pick.short_name(info.model),
             "seed": info.seed,
+            "name": info.name,
             "took": live.duration(info.seconds) if info.seconds else "",
             "reason": info.reason,
         }
@@ -45,7 +48,14 @@ def table(infos: Sequence[RunInfo], results: pd.DataFrame) -> None:
         st.caption("There is no run yet, neither your own nor a recorded one.")
         return
     height = min(38 + 35 * len(rows), 320)
-    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=_COLUMNS, height=height, key="all-runs", alt="All runs.")
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config=_COLUMNS,
+        height=height,
+        key="all-runs",
+        alt="All runs.",
+    )
 
 
 def recent(infos: Sequence[RunInfo]) -> list[str]:
@@ -55,10 +65,23 @@ def recent(infos: Sequence[RunInfo]) -> list[str]:
     return (working or own[:2])[:6] or pick.rivals(infos, None, 2)
 
 
-def state_line(info: RunInfo) -> None:
-    """State, progress and reason of one run, in words."""
+def _now(run_id: str) -> RunInfo | None:
+    """A run as it is now; None when it was deleted meanwhile."""
+    try:
+        return find_run(nav.runs_dir(), run_id)
+    except LabError:
+        return None
+
+
+def state_line(run_id: str) -> bool:
+    """State, progress and reason of one run, in words, and whether it still waits or works."""
+    info = _now(run_id)
+    if info is None:
+        return False
     live.bar(info, pick.title(info))
-    st.caption(guard.escape(f"Model {info.model}, task {info.task}, seed {info.seed}, attempt {info.attempt}, folder {info.path}"))
+    facts = f"Model {info.model}, task {info.task}, seed {info.seed}, attempt {info.attempt}, folder {info.path}"
+    st.caption(guard.escape(facts))
+    return not info.over
 
 
 def _stop(run_id: str) -> None:
@@ -86,7 +109,10 @@ def undo_bar() -> None:
     _, run_id = st.session_state.get(_DELETED, ("", ""))
     if run_id:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.info(guard.escape(f"Run {run_id} was deleted; it can be brought back for a day."), icon=":material/delete:")
+            st.info(
+                guard.escape(f"Run {run_id} was deleted; it can be brought back for a day."),
+                icon=":material/delete:",
+            )
             st.button("Undo", icon=":material/undo:", on_click=guard.action(_restore), key="undo")
 
 
@@ -96,14 +122,22 @@ def buttons(info: RunInfo) -> None:
     with st.container(horizontal=True):
         _button("Stop", "stop_circle", _stop, info, disabled=not working, shortcut="Alt+S")
         _button("Resume", "play_circle", _resume, info, disabled=not resumable, shortcut="Alt+G")
-        if st.button("Clone and edit", icon=":material/content_copy:", disabled=not info.spec, key=f"clone-{info.id}", shortcut="Alt+E"):
+        if st.button(
+            "Clone and edit",
+            icon=":material/content_copy:",
+            disabled=not info.spec,
+            key=f"clone-{info.id}",
+            shortcut="Alt+E",
+        ):
             nav.go("launch", **plans.address(info.spec))
         _button("Delete", "delete", _delete, info, disabled=working)
         nav.link("weights", "Weights and scores", run=info.id)
         nav.link("layers", "Layers", run=info.id)
 
 
-def _button(label: str, icon: str, work: object, info: RunInfo, *, disabled: bool, shortcut: str | None = None) -> None:
+def _button(
+    label: str, icon: str, work: object, info: RunInfo, *, disabled: bool, shortcut: str | None = None
+) -> None:
     st.button(
         label,
         icon=f":material/{icon}:",
@@ -117,10 +151,11 @@ def _button(label: str, icon: str, work: object, info: RunInfo, *, disabled: boo
 
 def log(run_id: str) -> bool:
     """The end of a run's log, and whether it still works."""
-    try:
-        info = find_run(nav.runs_dir(), run_id)
-    except LabError:
+    info = _now(run_id)
+    if info is None:
         return False
-    with st.expander("Log", icon=":material/article:", expanded=info.state in ("failed", "crashed", "diverged")):
+    with st.expander(
+        "Log", icon=":material/article:", expanded=info.state in ("failed", "crashed", "diverged")
+    ):
         st.code(live.log_tail(info.path) or "The log is empty.", language=None, height=220)
     return not info.over

@@ -18,7 +18,9 @@ PLOTLY_PATH = f"/lab/plotly-{metadata.version('plotly')}.js"
 @lru_cache(maxsize=1)
 def _plotly_js() -> bytes:
     """plotly.js as the installed package ships it, gzipped: 4.8 MB becomes 1.4 MB."""
-    return gzip.compress(resources.files("plotly").joinpath("package_data/plotly.min.js").read_bytes(), 6, mtime=0)
+    return gzip.compress(
+        resources.files("plotly").joinpath("package_data/plotly.min.js").read_bytes(), 6, mtime=0
+    )
 
 
 def _serve_plotly(request: Request) -> Response:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from analysis import frames
 from analysis.bundle import demo
+from analysis.figures.theme import recipe_title
 from analysis.ui import pick, story, url
 
 AXES = {"keep_prunable": "prunable weights", "keep_encoder": "the encoder", "keep_model": "the whole model"}
@@ -47,14 +48,18 @@ def choose(results: pd.DataFrame) -> Study:
     if results.empty:
         story.stop_empty("No run has been evaluated yet: start one, and its point appears here.")
     pairs = sorted(set(zip(results["model"], results["task"], strict=True)))
-    names = {f"{model}|{task}": f"{pick.short_name(model)} on {pick.short_name(task)}" for model, task in pairs}
+    names = {
+        f"{model}|{task}": f"{pick.short_name(model)} on {pick.short_name(task)}" for model, task in pairs
+    }
     left, right = st.columns([2, 3])
     with left:
-        chosen = url.select("Model and task", list(names), key="study", default=BUNDLED, name=names.__getitem__)
+        chosen = url.select(
+            "Model and task", list(names), key="study", default=BUNDLED, name=names.__getitem__
+        )
     rows = results[(results["model"] + "|" + results["task"]) == chosen]
     with right:
         known = sorted(set(rows["recipe"]) - {"dense"})
-        wanted = url.many("Recipes", known, key="recipe", placeholder="all recipes", name=pick.recipe_title)
+        wanted = url.many("Recipes", known, key="recipe", placeholder="all recipes", name=recipe_title)
     tests = rows[rows["split"] == "test"]
     metric = str(tests["metric"].mode().iloc[0]) if len(tests) else "metric"
     rows = rows[rows["metric"] == metric]

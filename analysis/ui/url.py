@@ -14,7 +14,6 @@ import streamlit as st
 LARGEST = 2**53
 
 
-
 def _memory(kind: str) -> dict[str, Any]:
     """What this session remembers: "shared" choices that pages hand on, "written" texts we put into the address."""
     memory: dict[str, Any] = st.session_state.setdefault(f"lab.{kind}", {})
@@ -98,7 +97,9 @@ def select(
 
 def switch(label: str, options: Sequence[Any], *, key: str, default: Any = None, **more: Any) -> Any:
     """One choice out of a few, all of them visible."""
-    return select(label, options, key=key, default=default, widget=st.segmented_control, required=True, **more)
+    return select(
+        label, options, key=key, default=default, widget=st.segmented_control, required=True, **more
+    )
 
 
 def many(
@@ -137,7 +138,9 @@ def value(label: str, *, key: str, default: Any, widget: Callable[..., Any], **m
 
     _seed(key, default, parse, False)
     low, high = more.get("min_value"), more.get("max_value")
-    if (low is not None and st.session_state[key] < low) or (high is not None and st.session_state[key] > high):
+    if (low is not None and st.session_state[key] < low) or (
+        high is not None and st.session_state[key] > high
+    ):
         st.session_state[key] = default
     chosen = widget(label, key=key, **more)
     _keep(key, chosen, default, False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from analysis.figures import curves as figures
-from analysis.ui import cached, charts, guard, nav, pick, story, studies, url
+from analysis.ui import cached, charts, guard, nav, story, studies, url
 
 CLAIM = (
     "**Quality against how much is kept: one line per recipe, a band from the worst seed to the best.** "

@@ -15,7 +15,11 @@ with story.page("Layers", CLAIM):
     info = pick.run(infos)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view = url.switch("View", list(VIEWS), key="view", name=VIEWS.__getitem__)
-        value = url.switch("Number", ["keep", "sparsity"], key="value", name=str.capitalize) if view in ("map", "bars") else ""
+        value = (
+            url.switch("Number", ["keep", "sparsity"], key="value", name=str.capitalize)
+            if view in ("map", "bars")
+            else ""
+        )
     step = pick.snapshot(info) if view != "bars" else None
 
     if view == "map":

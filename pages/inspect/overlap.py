@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from analysis.figures import overlap as figures
 from analysis import frames
+from analysis.figures import overlap as figures
 from analysis.ui import cached, charts, guard, pick, story, url
 
 CLAIM = (

@@ -11,7 +11,13 @@ from analysis.ui import cards, charts, forms, nav, preview, story, url
 CLAIM = "**A recipe is what differs: one score, one selection, one schedule.** Read its card, then run it."
 
 with story.page("Methods", CLAIM):
-    name = url.switch("Recipe", list(recipes.RECIPES), key="card", default="movement", name=lambda r: recipes.RECIPES[r].title)
+    name = url.switch(
+        "Recipe",
+        list(recipes.RECIPES),
+        key="card",
+        default="movement",
+        name=lambda r: recipes.RECIPES[r].title,
+    )
     recipe = recipes.RECIPES[name]
     spec = cards.example(name)
     frame = preview.schedule(spec)

@@ -38,18 +38,22 @@ with story.page("Monitor", CLAIM):
     infos = cached.runs(nav.runs_dir())
     runs.undo_bar()
     live.follow(table, live.busy(infos))
-    readable = [info for info in infos if info.state not in ("queued", "unreadable")]
+    readable = [info for info in infos if info.state != "unreadable"]
     chosen = pick.several(readable, "Runs in the figures", "runs", runs.recent(readable))
     live.follow(curves, live.busy(chosen))
 
     st.subheader("One run")
     own = [info for info in infos if not info.recorded]
     if not own:
-        story.stop_empty("You have started no run yet; the figures above show recorded ones.", to="launch", label="Launch runs")
+        story.stop_empty(
+            "You have started no run yet; the figures above show recorded ones.",
+            to="launch",
+            label="Launch runs",
+        )
     by_id = {info.id: info for info in own}
     run_id = url.select("Run", list(by_id), key="own", name=lambda i: pick.label(by_id[i]))
     info = by_id[run_id]
-    runs.state_line(info)
+    live.follow(lambda: runs.state_line(run_id), not info.over)
     runs.buttons(info)
     live.follow(lambda: runs.log(run_id), not info.over)
     paths = {run_id: info.path}

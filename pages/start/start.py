@@ -81,7 +81,7 @@ with story.page("Which weights can go?", CLAIM):
     done = compare.values(results, results["run"])
     last = [info for info in cached.runs(nav.runs_dir()) if not info.recorded][:5]
     for info in last:
-        live.bar(info, info.name or pick.title(info), done.get(info.id, ""))
+        live.bar(info, pick.title(info), done.get(info.id, ""))
     if last:
         nav.link("monitor", "All runs")
     else:

@@ -105,8 +105,8 @@ def said(*rows: tuple[str, float, float, int], **options: str) -> list[str]:
 def test_verdict_names_the_leader_the_points_and_that_ranges_are_apart() -> None:
     sentences = said(*seeds("movement", 0.03, 0.84, 0.87, 0.86), *seeds("magnitude", 0.03, 0.69, 0.60, 0.62))
     assert sentences == [
-        "With about 3 % of the prunable weights kept, movement leads magnitude by 22.0 points, and the ranges of "
-        "their seeds do not overlap (3 and 3 seeds)."
+        "With about 3 % of the prunable weights kept, movement leads magnitude by 22.0 points, and the "
+        "ranges of their seeds do not overlap (3 and 3 seeds)."
     ]
 
 

@@ -73,5 +73,13 @@ def sent_bytes(page: AppTest) -> int:
 
 def words(page: AppTest) -> str:
     """Everything a page says in its messages and texts."""
-    parts = [*page.error, *page.info, *page.warning, *page.success, *page.markdown, *page.caption, *page.title]
+    parts = [
+        *page.error,
+        *page.info,
+        *page.warning,
+        *page.success,
+        *page.markdown,
+        *page.caption,
+        *page.title,
+    ]
     return "\n".join(str(part.value) for part in parts)

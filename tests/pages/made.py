@@ -25,7 +25,9 @@ def sites(layers: int = 3) -> list[dict[str, Any]]:
             rows, cols = SHAPES.get(role, (32, 32))
             heads = 4 if role in ROLES[:4] else None
             name = f"encoder.layer.{layer}.{role}"
-            found.append({"site": name, "role": role, "layer": layer, "rows": rows, "cols": cols, "heads": heads})
+            found.append(
+                {"site": name, "role": role, "layer": layer, "rows": rows, "cols": cols, "heads": heads}
+            )
     return found
 
 
@@ -64,15 +66,25 @@ def make_run(
     path = runs / run_id
     path.mkdir(parents=True)
     settings = {"optimizer.lr": lr, "training.steps": 100}
-    wanted = recipes.build(recipe, "bundled:text", "bundled:opinions", keep=keep, seed=seed, settings=settings)
+    wanted = recipes.build(
+        recipe, "bundled:text", "bundled:opinions", keep=keep, seed=seed, settings=settings
+    )
     as_dict = spec.to_dict(wanted)
     as_dict["name"] = name
     layout.write_json(path / "spec.json", as_dict, durable=False)
     progress = {"queued": 0.0, "running": 0.5, "done": 1.0}.get(state, 0.4)
     times = {"created": f"2026-01-0{1 + seed % 9}T10:00:00Z", "started": None, "ended": None}
-    numbers = {"step": int(100 * progress), "steps": 100, "progress": progress, "seconds": 12.5 * progress, "attempt": 1}
+    numbers = {
+        "step": int(100 * progress),
+        "steps": 100,
+        "progress": progress,
+        "seconds": 12.5 * progress,
+        "attempt": 1,
+    }
     process = {"pid": None, "pid_start": None, "boot_id": ""}
-    layout.write_json(path / "state.json", {"state": state, "reason": reason, **numbers, **times, **process}, False)
+    layout.write_json(
+        path / "state.json", {"state": state, "reason": reason, **numbers, **times, **process}, False
+    )
     if state != "queued":
         _write_measured(path, keep, seed, recipe, progress, points, value)
     return path
@@ -84,7 +96,13 @@ def _write_measured(
     found = sites()
     total = sum(s["rows"] * s["cols"] for s in found)
     counts = {"prunable": total, "encoder": int(total * 1.1), "model": int(total * 1.6)}
-    head = {"counts": counts, "metric": "accuracy", "floor": 0.5, "label_names": ["no", "yes"], "better": "higher"}
+    head = {
+        "counts": counts,
+        "metric": "accuracy",
+        "floor": 0.5,
+        "label_names": ["no", "yes"],
+        "better": "higher",
+    }
     layout.write_json(path / "sites.json", {"sites": found, **head}, durable=False)
     rng = np.random.default_rng(seed + len(recipe))
     top = value if value is not None else 0.95 - 0.1 * (1 - keep) ** 4 - 0.02 * rng.random()
@@ -109,13 +127,30 @@ def _write_measured(
 
 
 def _evaluation(at: dict[str, Any], split: str, cut: str, value: float, kept: float) -> dict[str, Any]:
-    keeps = {"keep_target": kept, "keep_prunable": kept, "keep_encoder": 0.1 + 0.9 * kept, "keep_model": 0.4 + 0.6 * kept}
-    measured = {"metric": "accuracy", "value": value, "metrics": {"accuracy": value}, "examples": 1000, "floor": 0.5}
+    keeps = {
+        "keep_target": kept,
+        "keep_prunable": kept,
+        "keep_encoder": 0.1 + 0.9 * kept,
+        "keep_model": 0.4 + 0.6 * kept,
+    }
+    measured = {
+        "metric": "accuracy",
+        "value": value,
+        "metrics": {"accuracy": value},
+        "examples": 1000,
+        "floor": 0.5,
+    }
     return {"kind": "eval", **at, "split": split, "cut": cut, **measured, **keeps}
 
 
 def _write_arrays(
-    path: Path, found: list[dict[str, Any]], keep: float, rng: np.random.Generator, points: int, number: int, recipe: str
+    path: Path,
+    found: list[dict[str, Any]],
+    keep: float,
+    rng: np.random.Generator,
+    points: int,
+    number: int,
+    recipe: str,
 ) -> None:
     masks, planes = {}, {k: [] for k in ("score_kept", "score_pruned", "start_kept", "start_pruned")}
     sample: dict[str, list[Any]] = {k: [] for k in ("site", "index", "w0", "w", "score", "kept")}
@@ -134,10 +169,21 @@ def _write_arrays(
         masks[s["site"]] = kept
         for which, x, y, y_edges in (("score", w, score, score_edges), ("start", w0, w, edges)):
             for part, chosen in (("kept", kept), ("pruned", ~kept)):
-                x_in, y_in = np.clip(x[chosen], -0.299, 0.299), np.clip(y[chosen], y_edges[0] * 0.99, y_edges[-1] * 0.99)
-                planes[f"{which}_{part}"].append(np.histogram2d(x_in, y_in, bins=(edges, y_edges))[0].astype(np.uint32))
+                x_in, y_in = (
+                    np.clip(x[chosen], -0.299, 0.299),
+                    np.clip(y[chosen], y_edges[0] * 0.99, y_edges[-1] * 0.99),
+                )
+                planes[f"{which}_{part}"].append(
+                    np.histogram2d(x_in, y_in, bins=(edges, y_edges))[0].astype(np.uint32)
+                )
         pick = rng.choice(n, points // len(found), replace=False)
-        for column, values in (("index", pick), ("w0", w0[pick]), ("w", w[pick]), ("score", score[pick]), ("kept", kept[pick])):
+        for column, values in (
+            ("index", pick),
+            ("w0", w0[pick]),
+            ("w", w[pick]),
+            ("score", score[pick]),
+            ("kept", kept[pick]),
+        ):
             sample[column].extend(values)
         sample["site"].extend([s["site"]] * len(pick))
     names = f"{number:06d}"
@@ -147,7 +193,10 @@ def _write_arrays(
     arrays.save_points(path / "points" / f"{names}.parquet", sample)
     stacked = {k: np.stack(v) for k, v in planes.items()}
     grid = {"weight_edges": edges, "score_edges": score_edges.astype(np.float32), "start_edges": edges}
-    about = {"sites": np.array([s["site"] for s in found]), "threshold": np.array(thresholds, dtype=np.float32)}
+    about = {
+        "sites": np.array([s["site"] for s in found]),
+        "threshold": np.array(thresholds, dtype=np.float32),
+    }
     arrays.save_planes(path / "histograms" / f"{names}.npz", {**about, **grid, **stacked})
 
 
@@ -163,7 +212,9 @@ def make_condition(runs: Path, condition: str) -> None:
         make_study(runs, seeds=1)
     elif condition != "none":
         reasons = {"failed": "There is no file <b>x</b>.csv.", "diverged": "The loss became NaN at step 40."}
-        make_run(runs, f"{condition}-1", state=condition, reason=reasons.get(condition, ""), name="tea & *milk*")
+        make_run(
+            runs, f"{condition}-1", state=condition, reason=reasons.get(condition, ""), name="tea & *milk*"
+        )
 
 
 def make_study(runs: Path, seeds: int = 2) -> None:

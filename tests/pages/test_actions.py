@@ -20,8 +20,12 @@ def button(page: AppTest, key: str) -> object:
     return next(b for b in page.button if b.key == key)
 
 
-def test_one_press_starts_each_chosen_run_exactly_once(runs: Path, no_runner: None, open_page: Opener) -> None:
-    page = open_page("launch", recipes=["movement", "dense"], keeps="0.1, 0.03", seeds="0, 1", name="tea & *milk*")
+def test_one_press_starts_each_chosen_run_exactly_once(
+    runs: Path, no_runner: None, open_page: Opener
+) -> None:
+    page = open_page(
+        "launch", recipes=["movement", "dense"], keeps="0.1, 0.03", seeds="0, 1", name="tea & *milk*"
+    )
     assert any("Runs" in m.label and m.value == "6" for m in page.metric)  # dense has one keep
     button(page, "launch").click().run()
     found = list_runs(runs, recorded=False)
@@ -46,7 +50,9 @@ def test_the_start_button_starts_the_comparison(runs: Path, no_runner: None, ope
 
 
 def test_a_knob_in_the_form_reaches_the_spec(runs: Path, no_runner: None, open_page: Opener) -> None:
-    page = open_page("launch", recipes="movement", keeps="0.1", **{"movement:score.lr": "0.02", "training.steps": "50"})
+    page = open_page(
+        "launch", recipes="movement", keeps="0.1", **{"movement:score.lr": "0.02", "training.steps": "50"}
+    )
     page.text_input(key="data.text").set_value("sentence").run()
     page.selectbox(key="movement:schedule.type").set_value("OneShot").run()
     button(page, "launch").click().run()
@@ -90,9 +96,23 @@ def test_resume_puts_a_failed_run_back_in_the_line(runs: Path, no_runner: None, 
 
 @pytest.mark.parametrize("recipe", list(recipes.RECIPES))
 def test_the_command_line_and_the_address_make_the_same_spec(recipe: str) -> None:
-    settings = {"optimizer.lr": 0.004, "training.batch": 8, "data.text": "a b", "optimizer.clip_scores": False}
+    settings = {
+        "optimizer.lr": 0.004,
+        "training.batch": 8,
+        "data.text": "a b",
+        "optimizer.clip_scores": False,
+    }
     keep = 1.0 if recipe == "dense" else 0.2
-    wanted = recipes.build(recipe, "bundled:text", "bundled:opinions", keep=keep, seed=3, steps=77, settings=settings, name="it's")
+    wanted = recipes.build(
+        recipe,
+        "bundled:text",
+        "bundled:opinions",
+        keep=keep,
+        seed=3,
+        steps=77,
+        settings=settings,
+        name="it's",
+    )
     words_ = shlex.split(plans.command(wanted))
     options = dict(zip(words_[4::2], words_[5::2], strict=True))
     pairs = [words_[i + 1].split("=", 1) for i, word in enumerate(words_) if word == "--set"]
@@ -106,8 +126,12 @@ def test_the_command_line_and_the_address_make_the_same_spec(recipe: str) -> Non
     assert params[f"{recipe}:optimizer.lr"] == "0.004"
 
 
-def test_clone_and_edit_opens_the_form_with_everything_filled_in(runs: Path, no_runner: None, open_page: Opener) -> None:
-    path = made.make_run(runs, "first-1", recipe="soft_movement", keep=0.2, seed=4, lr=0.0007, name="to be cloned")
+def test_clone_and_edit_opens_the_form_with_everything_filled_in(
+    runs: Path, no_runner: None, open_page: Opener
+) -> None:
+    path = made.make_run(
+        runs, "first-1", recipe="soft_movement", keep=0.2, seed=4, lr=0.0007, name="to be cloned"
+    )
     before = spec.from_dict(read_run(path).spec)
     page = open_page("launch", **plans.address(spec.to_dict(before)))
     assert not page.exception and not page.error

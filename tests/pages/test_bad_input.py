@@ -73,14 +73,20 @@ def test_an_odd_address_still_shows_the_page(params: dict[str, str], study: Path
     assert "<script>" not in words(page)
 
 
-@pytest.mark.parametrize("value", ["9" * 400, "-" + "9" * 400, "1e999", "inf", "nan", "", "0x10", "1_0", "🙂"])
+@pytest.mark.parametrize(
+    "value", ["9" * 400, "-" + "9" * 400, "1e999", "inf", "nan", "", "0x10", "1_0", "🙂"]
+)
 def test_no_number_in_the_address_breaks_the_launch_page(value: str, runs: Path, open_page: Opener) -> None:
-    page = open_page("launch", **{"training.steps": value, "movement:score.lr": value, "data.max_length": value})
+    page = open_page(
+        "launch", **{"training.steps": value, "movement:score.lr": value, "data.max_length": value}
+    )
     assert not page.exception
     assert guard.escape(guard.UNEXPECTED) not in words(page)
 
 
-@pytest.mark.parametrize("name", ["<b>bold</b>", "**stars** [x](http://y)", "$x$ :red[a] `b`", "a\nb | c", "\u202eevil"])
+@pytest.mark.parametrize(
+    "name", ["<b>bold</b>", "**stars** [x](http://y)", "$x$ :red[a] `b`", "a\nb | c", "\u202eevil"]
+)
 def test_names_from_files_are_shown_as_they_are_written(name: str, runs: Path, open_page: Opener) -> None:
     made.make_run(runs, "named-1", name=name)
     for address in ("start", "monitor", "weights"):
@@ -105,7 +111,13 @@ def test_a_run_from_a_newer_version_is_listed_and_cannot_be_cloned(runs: Path, o
 @pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"kind":"loss"'])
 def test_damaged_files_of_a_run_leave_the_pages_standing(damage: str, runs: Path, open_page: Opener) -> None:
     path = made.make_run(runs, "hurt-1")
-    for file in ("sites.json", "events.jsonl", "masks/000100.npz", "points/000100.parquet", "histograms/000100.npz"):
+    for file in (
+        "sites.json",
+        "events.jsonl",
+        "masks/000100.npz",
+        "points/000100.parquet",
+        "histograms/000100.npz",
+    ):
         (path / file).write_text(damage)
     for address in ("start", "monitor", "weights", "layers", "overlap", "curves"):
         page = open_page(address, run="hurt-1", own="hurt-1")
@@ -113,7 +125,9 @@ def test_damaged_files_of_a_run_leave_the_pages_standing(damage: str, runs: Path
         assert guard.escape(guard.UNEXPECTED) not in words(page), address
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "~/.ssh", "../../../etc", "", "\0", "/nowhere/at/all", "x" * 5000])
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "~/.ssh", "../../../etc", "", "\0", "/nowhere/at/all", "x" * 5000]
+)
 def test_a_checkpoint_outside_the_allowed_folders_is_refused(path: str, runs: Path) -> None:
     with pytest.raises(ModelError) as error:
         checkpoints.allowed(path)

@@ -27,7 +27,9 @@ def test_every_page_stands_in_every_condition(condition: str, runs: Path, open_p
         assert guard.escape(guard.UNEXPECTED) not in words(page), address
         assert page.title[0].value, address
         drawn = figures(page)
-        assert drawn or page.info or page.error, f"{address}: neither a figure nor a sentence that says why there is none"
+        assert drawn or page.info or page.error, (
+            f"{address}: neither a figure nor a sentence that says why there is none"
+        )
         assert sent_bytes(page) <= 1_000_000, address
         for figure in drawn:
             assert figure["alt"], address
@@ -42,7 +44,10 @@ def test_every_page_stands_in_every_condition(condition: str, runs: Path, open_p
 @pytest.mark.parametrize(
     ("address", "params"),
     [
-        ("weights", {"plane": "start", "show": "kept", "quarters": "True", "layer": ["0", "2"], "role": "query"}),
+        (
+            "weights",
+            {"plane": "start", "show": "kept", "quarters": "True", "layer": ["0", "2"], "role": "query"},
+        ),
         ("weights", {"box.score": "-0.3,0.3,-3,3"}),
         ("layers", {"view": "bars", "by": "role", "value": "sparsity"}),
         ("layers", {"view": "structure"}),
@@ -54,7 +59,9 @@ def test_every_page_stands_in_every_condition(condition: str, runs: Path, open_p
         ("methods", {"card": "soft_movement"}),
     ],
 )
-def test_every_view_is_drawn_from_its_address(address: str, params: dict[str, str], study: Path, open_page: Opener) -> None:
+def test_every_view_is_drawn_from_its_address(
+    address: str, params: dict[str, str], study: Path, open_page: Opener
+) -> None:
     page = open_page(address, **params)
     assert not page.exception and not page.error
     assert figures(page)[0]["data"]
@@ -82,7 +89,9 @@ for address in PAGES:
 heavy = [name for name in ("torch", "transformers", "sklearn") if name in sys.modules]
 print(heavy, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=240, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     heavy, megabytes = done.stdout.strip().splitlines()[-1].rsplit(" ", 1)
     assert heavy == "[]"

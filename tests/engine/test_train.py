@@ -1,0 +1,242 @@
+"""The one loop under every recipe: conformance, resuming, accumulation, distillation, divergence."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+from safetensors.torch import load_file, save_file
+
+from analysis import spec as specs
+from analysis.engine import train
+from analysis.engine.record import record, short
+from analysis.errors import RunError, SpecError
+from analysis.recipes import RECIPES, build
+from analysis.store import arrays
+from analysis.store.layout import write_json
+
+STEPS = 20
+
+
+class Control:
+    """The worker's side of the loop, in this process; asks to stop before one step."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.stop_at, self.step = stop_at, 0
+
+    def should_stop(self) -> bool:
+        return self.stop_at is not None and self.step >= self.stop_at
+
+    def report(self, step: int, progress: float) -> None:
+        assert 0 < progress <= 1
+        self.step = step
+
+    def elapsed(self) -> float:
+        return 1.0
+
+
+Launch = Callable[..., Path]
+
+
+@pytest.fixture
+def launch(tmp_path: Path, tiny_bert: Path, sentences: list[dict[str, Any]], write: Callable[..., Path]) -> Launch:
+    """Writes a run folder for a recipe on a tiny BERT and forty sentences."""
+    data = write("data.jsonl", sentences * 3)
+
+    def make(recipe: str, name: str = "", model: str = "", teacher: str = "", **settings: Any) -> Path:
+        plain = {"training.batch": 8, "training.precision": "fp32", "optimizer.lr": 0.01, "training.evaluations": 2}
+        plan = {**plain, **{k.replace("__", "."): v for k, v in settings.items()}}
+        keep = 1.0 if recipe == "dense" else plan.pop("keep", 0.25)
+        spec = build(
+            recipe, model or str(tiny_bert), str(data), keep=keep, steps=plan.pop("steps", STEPS), settings=plan, teacher=teacher
+        )
+        path = tmp_path / "runs" / (name or f"{recipe}-{len(list(tmp_path.glob('runs/*')))}")
+        path.mkdir(parents=True)
+        write_json(path / "spec.json", specs.to_dict(spec))
+        write_json(path / "state.json", {"state": "done", "pid": 1})
+        return path
+
+    return make
+
+
+def events(path: Path, kind: str) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (path / "events.jsonl").read_text().splitlines()]
+    return [row for row in rows if row["kind"] == kind]
+
+
+def masks(path: Path) -> dict[str, bytes]:
+    last = arrays.latest(path / "masks")
+    assert last is not None
+    return {k: v.tobytes() for k, v in arrays.load_masks(path / "masks" / f"{last:06d}.npz").items()}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_runs_and_leaves_a_whole_folder(launch: Launch, recipe: str) -> None:
+    path = launch(recipe)
+    train.execute(path, Control())
+    losses = events(path, "loss")
+    assert [row["step"] for row in losses] == list(range(STEPS + 1))
+    assert all(math.isfinite(row["loss"]) for row in losses[:-1])
+    final = [row for row in events(path, "eval") if row["step"] == STEPS]
+    assert [row["split"] for row in final] == ["validation", "test"]
+    assert all(0 <= row["value"] <= 1 and row["cut"] == "final" for row in final)
+    sites = json.loads((path / "sites.json").read_text())
+    counted = sum(np.unpackbits(np.frombuffer(b, np.uint8)).sum() for b in masks(path).values())
+    assert final[0]["keep_prunable"] == pytest.approx(counted / sites["counts"]["prunable"])
+    if RECIPES[recipe].lineup.select.title == "top-k":
+        wanted = 1.0 if recipe == "dense" else 0.25
+        assert final[0]["keep_prunable"] == wanted
+    planes = arrays.load_planes(path / "histograms" / f"{STEPS:06d}.npz")
+    for kept, pruned in (("score_kept", "score_pruned"), ("start_kept", "start_pruned")):
+        assert int(planes[kept].sum()) == counted
+        assert int(planes[kept].sum() + planes[pruned].sum()) == sites["counts"]["prunable"]
+    points = arrays.load_points(path / "points" / f"{STEPS:06d}.parquet")
+    assert np.isfinite(points["score"]).all()
+    predictions = arrays.load_predictions(path / "predictions.parquet")
+    assert set(predictions["split"].astype(str)) == {"validation", "test"}
+    assert not (path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("recipe", ["movement", "soft_movement", "l0"])
+def test_the_result_is_an_ordinary_folder(launch: Launch, recipe: str) -> None:
+    path = launch(recipe)
+    train.execute(path, Control())
+    names = load_file(path / "model" / "model.safetensors")
+    assert not any("parametriz" in name or "mask" in name for name in names)
+    model = hf.AutoModelForSequenceClassification.from_pretrained(path / "model")
+    tokenizer = hf.AutoTokenizer.from_pretrained(path / "model")
+    assert model(**tokenizer("the film is good", return_tensors="pt")).logits.shape == (1, 2)
+    card = (path / "model" / "README.md").read_text()
+    assert "python -m analysis run" in card and f"| test | accuracy | {events(path, 'eval')[-1]['value']:.4f} |" in card
+    packed = masks(path)
+    for name, bits in packed.items():
+        weight = next(v for k, v in names.items() if k.endswith(f"{name}.weight"))
+        mask = np.unpackbits(np.frombuffer(bits, np.uint8), count=weight.numel()).astype(bool)
+        assert ((weight.numpy().reshape(-1) != 0) <= mask).all()  # nothing pruned is left
+
+
+@pytest.mark.parametrize("recipe", ["random", "magnitude", "movement", "soft_movement", "l0"])
+def test_stop_and_resume_end_like_a_straight_run(launch: Launch, recipe: str) -> None:
+    straight, broken = launch(recipe), launch(recipe)
+    train.execute(straight, Control())
+    with pytest.raises(train.Stopped):
+        train.execute(broken, Control(stop_at=7))
+    with pytest.raises(train.Stopped):
+        train.execute(broken, Control(stop_at=13))
+    train.execute(broken, Control())
+    assert masks(broken) == masks(straight)
+    assert (broken / "model" / "model.safetensors").read_bytes() == (straight / "model" / "model.safetensors").read_bytes()
+    assert [row["step"] for row in events(broken, "resume")] == [7, 13]
+
+
+def test_seeds_decide(launch: Launch, tmp_path: Path) -> None:
+    same, again = launch("movement"), launch("movement")
+    other = launch("movement")
+    spec = json.loads((other / "spec.json").read_text())
+    write_json(other / "spec.json", {**spec, "seed": 5})
+    for path in (same, again, other):
+        train.execute(path, Control())
+    assert masks(same) == masks(again) != masks(other)
+
+
+def test_accumulation_changes_memory_not_the_result(launch: Launch) -> None:
+    plain = launch("movement", training__accumulate=1, steps=3)
+    parts = launch("movement", training__accumulate=4, steps=3)
+    for path in (plain, parts):
+        for file in ("spec.json",):
+            spec = json.loads((path / file).read_text())
+            assert spec["training"]["steps"] == 3
+        train.execute(path, Control())
+    first, second = events(plain, "loss")[0], events(parts, "loss")[0]
+    assert second["terms"]["task"] == pytest.approx(first["terms"]["task"], rel=0.2)
+
+
+def test_accumulated_gradient_is_the_gradient_of_the_whole_batch(launch: Launch) -> None:
+    path = launch("movement", training__accumulate=4)
+    spec = specs.from_dict(json.loads((path / "spec.json").read_text()))
+    gradients = []
+    for accumulate in (1, 4):
+        changed = specs.with_settings(spec, {"training.accumulate": accumulate, "optimizer.clip": 0})
+        setup = train.prepare(changed, path.parent)
+        setup.model.eval()  # without dropout, so that only the cutting of the batch differs
+        kept: list[torch.Tensor] = []
+        setup.optimizer.step = lambda s=setup, k=kept: k.extend(  # type: ignore[method-assign]
+            p.grad.clone() for g in s.optimizer.param_groups for p in g["params"] if p.grad is not None
+        )
+        train._step(setup, np.arange(8), 0.0)
+        gradients.append(kept)
+    assert len(gradients[0]) > 20
+    for whole, pieces in zip(*gradients, strict=True):
+        torch.testing.assert_close(pieces, whole, atol=1e-6, rtol=1e-4)
+
+
+def test_a_teacher_is_followed(launch: Launch) -> None:
+    dense = launch("dense", steps=30)
+    train.execute(dense, Control())
+    student = launch("movement", teacher=f"run:{dense.name}")
+    train.execute(student, Control())
+    terms = events(student, "loss")[0]["terms"]
+    assert set(terms) == {"task", "distillation"}
+    spec = specs.from_dict(json.loads((student / "spec.json").read_text()))
+    assert (spec.parts.task.weight, spec.parts.distillation.weight) == (0.1, 0.9)
+    loss = events(student, "loss")[0]
+    assert loss["loss"] == pytest.approx(0.1 * terms["task"] + 0.9 * terms["distillation"])
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(launch: Launch, tiny_bert: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in tiny_bert.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(broken / "model.safetensors")
+    tensors["encoder.layer.1.output.dense.weight"][3, 3] = math.nan
+    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    path = launch("movement", model=str(broken))
+    with pytest.raises(train.Diverged, match=r"task loss became nan at step 0 of 20: .*lower optimizer\.lr"):
+        train.execute(path, Control())
+    assert events(path, "loss")[0]["loss"] is None  # JSON has no NaN
+
+
+def test_glances_show_both_cuts(launch: Launch) -> None:
+    path = launch("magnitude", training__evaluations=4, schedule__warmup=0.3, schedule__cooldown=0.3)
+    train.execute(path, Control())
+    seen = [(row["step"], row["cut"], round(row["keep_prunable"], 2)) for row in events(path, "eval")]
+    assert seen[:2] == [(5, "current", 1.0), (5, "final", 0.25)]
+    assert (15, "final", 0.25) not in seen and (15, "current", 0.25) in seen
+    kept = {row["step"]: row["kept"] for row in events(path, "loss")}
+    assert kept[5] == 1.0  # looking at the final cut does not cut
+
+
+def test_settings_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(SpecError, match="needs a learned score"):
+        build("movement", "m", "t", settings={"score.type": "Magnitude", "select.type": "SigmoidThreshold"})
+    with pytest.raises(SpecError, match="keep is 0.5 for the recipe dense"):
+        build("dense", "m", "t", keep=0.5)
+
+
+def test_recording_is_compact_and_only_for_finished_runs(launch: Launch, tmp_path: Path) -> None:
+    path = launch("movement")
+    train.execute(path, Control())
+    (made,) = record(path.parent, [path.name], tmp_path / "out", points=500)
+    assert {p.name for p in made.iterdir()} == {
+        "spec.json", "state.json", "sites.json", "events.jsonl", "predictions.parquet", "masks", "points", "histograms"
+    }  # fmt: skip
+    assert masks(made) == masks(path)
+    assert "pid" not in json.loads((made / "state.json").read_text())
+    assert set(arrays.load_predictions(made / "predictions.parquet")["split"].astype(str)) == {"test"}
+    write_json(path / "state.json", {"state": "running"})
+    with pytest.raises(RunError, match="only a run that is done"):
+        record(path.parent, [path.name], tmp_path / "out")
+
+
+def test_short_floats_lose_little() -> None:
+    values = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    assert np.abs(short(values) / values - 1).max() < 2**-10
+    assert np.isnan(short(np.array([np.nan], np.float32)))[0]
