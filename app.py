@@ -1,7 +1,8 @@
 """Start the laboratory with `streamlit run app.py`, from any working directory.
 
-This file only launches `analysis/shell.py`: a folder called `pages` beside the script that Streamlit runs would
-otherwise be taken for its old multipage mode, and the first deep link after a restart would bypass the navigation.
+This file only launches `analysis/shell.py`: a folder called `pages` beside the script that Streamlit runs
+would otherwise be taken for its old multipage mode, and the first deep link after a restart would bypass the
+navigation.
 """
 
 from __future__ import annotations

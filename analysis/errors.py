@@ -1,4 +1,6 @@
-"""Errors whose message is one sentence for a person: what, where, the value, what is allowed, what to do next."""
+"""Errors whose message is one sentence for a person: what, where, the value, what is allowed, what to do
+next.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A torch that is imported at its first use.
 
-Parts describe their fields to the server (forms, cards, command line), which must stay free of torch; the same classes
-compute with torch inside a worker. The proxy below lets one class do both: reading fields costs nothing, the first
-attribute taken from ``torch`` pays for the import.
+Parts describe their fields to the server (forms, cards, command line), which must stay free of torch; the
+same classes compute with torch inside a worker. The proxy below lets one class do both: reading fields costs
+nothing, the first attribute taken from ``torch`` pays for the import.
 """
 
 from __future__ import annotations

@@ -283,3 +283,50 @@ def test_a_waiting_run_whose_ticket_was_lost_is_found_by_the_next_runner(
     assert over(folder, run_id).state == "failed"
     until(lambda: not launch.runner_alive(folder))
     assert queue.tickets(folder) == []
+
+
+@pytest.mark.slow
+def test_the_bundled_model_survives_a_kill_with_the_same_masks(lab: Path) -> None:
+    settings = {"training.threads": 1, "training.checkpoint_seconds": 1, "training.evaluations": 2}
+    planned = recipes.build(
+        "movement", "bundled:text", "bundled:opinions", keep=0.1, steps=80, settings=settings, name="killed"
+    )
+    straight, killed = launch.launch_all(lab, [spec.to_dict(planned)] * 2)
+    pid = working(lab, killed, step=20)["pid"]
+    os.kill(pid, signal.SIGKILL)
+    assert over(lab, killed).state == "crashed"
+    launch.resume_run(lab, killed)
+    assert over(lab, killed).state == over(lab, straight).state == "done"
+    masks = [(lab / run_id / "masks" / "000080.npz").read_bytes() for run_id in (straight, killed)]
+    assert masks[0] == masks[1]
+    assert losses(lab / straight) == losses(lab / killed)
+
+
+@pytest.mark.slow
+def test_settings_that_are_read_at_import_get_a_process_of_their_own(
+    lab: Path, tiny: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Path("/proc/self/cmdline").exists():
+        pytest.skip("there is no /proc here")
+    commands = []
+    for online in ("1", ""):
+        monkeypatch.setenv("PRUNING_LAB_ONLINE", online)
+        run_id = launch.launch(lab, plan(tiny))
+        pid = working(lab, run_id)["pid"]
+        commands.append(Path(f"/proc/{pid}/cmdline").read_text())
+        launch.stop_run(lab, run_id)
+        assert over(lab, run_id).state == "stopped"
+    assert ["worker" in command for command in commands] == [True, False]
+
+
+@pytest.mark.slow
+def test_a_warm_runner_hands_over_when_the_code_changes(lab: Path, tiny: dict[str, str]) -> None:
+    launch.ensure_runner(lab)
+    before = until(
+        lambda: (lab / launch.RUNNER_STATE).exists() and layout.read_json(lab / launch.RUNNER_STATE)["pid"]
+    )
+    assert over(lab, launch.launch(lab, plan(tiny, steps=5))).state == "done"
+    assert layout.read_json(lab / launch.RUNNER_STATE)["pid"] == before
+    Path(launch.__file__).touch()
+    assert over(lab, launch.launch(lab, plan(tiny, steps=5))).state == "done"
+    assert layout.read_json(lab / launch.RUNNER_STATE)["pid"] != before

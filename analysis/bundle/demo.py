@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from analysis import recipes, spec
+from analysis.bundle import bag_of_words
 from analysis.spec import RunSpec
 from analysis.store import events, launch
 from analysis.store.runs import RunInfo
+from analysis.store.waiting import wait_for
+
+log = logging.getLogger(__name__)
 
 MODEL, TASK = "bundled:text", "bundled:opinions"
 RECIPES = ("magnitude", "movement")
@@ -34,38 +39,41 @@ def comparison(keeps: Sequence[float] = KEEPS, seed: int = 0) -> list[RunSpec]:
     return [*pairs[: len(RECIPES)], dense, *pairs[len(RECIPES) :]]
 
 
-def launch_comparison(runs: Path) -> list[str]:
+def launch_comparison(runs: Path, keeps: Sequence[float] = KEEPS) -> list[str]:
     """Put the comparison in the line; what the start button does.
 
     Args:
         runs: runs folder.
+        keeps: fractions kept, each in (0, 1].
 
     Returns:
         ids of the runs, in the order of ``comparison``.
     """
-    return launch.launch_all(runs, [spec.to_dict(planned) for planned in comparison()])
+    return launch.launch_all(runs, [spec.to_dict(planned) for planned in comparison(keeps)])
 
 
-def demo(runs: Path) -> dict[str, Any]:
+def demo(
+    runs: Path, keeps: Sequence[float] = KEEPS, tell: Callable[[str], None] = log.info
+) -> dict[str, Any]:
     """Run the comparison and wait for it.
 
     Args:
         runs: runs folder.
+        keeps: fractions kept, each in (0, 1]; the first one makes the first pair.
+        tell: takes a line whenever a run has news.
 
     Returns:
         ``seconds`` and ``seconds_first_pair`` since the call, ``task``, ``floor`` (majority class),
         ``bag_of_words``, ``dense`` and ``points`` with test accuracies in [0, 1], ``failed`` with the reasons
         of runs that did not end well.
     """
-    from analysis.cli.waiting import wait_for
-
     began = time.monotonic()
-    ids = launch_comparison(runs)
-    words = bag_of_words()
-    wait_for(runs, ids[: len(RECIPES)])
-    first = time.monotonic() - began
-    ended = wait_for(runs, ids)
+    ids = launch_comparison(runs, keeps)
+    words = bag_of_words("opinions")
+    over: dict[str, float] = {}
+    ended = wait_for(runs, ids, tell, over)
     seconds = time.monotonic() - began
+    first = max(over[run_id] for run_id in ids[: len(RECIPES)]) - began
     measured = {run.id: _test(run) for run in ended}
     rows = [
         {
@@ -98,19 +106,3 @@ def _test(run: RunInfo) -> dict[str, Any]:
     """The last evaluation of a run on the test split; empty when there is none."""
     found = events.tail(run.path / "events.jsonl", kinds=("eval",)).rows
     return next((row for row in reversed(found) if row.get("split") == "test"), {})
-
-
-def bag_of_words() -> float:
-    """Test accuracy, in [0, 1], of a logistic regression that sees which words a text holds, not their order."""
-    from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.linear_model import LogisticRegression
-
-    from analysis.bundle.grammar import opinions
-
-    train, test = opinions("train"), opinions("test")
-    counter = CountVectorizer(binary=True, token_pattern=r"[^\s]+")
-    seen = counter.fit_transform([row["text"] for row in train])
-    model = LogisticRegression(max_iter=1000).fit(seen, [row["label"] for row in train])
-    return float(
-        model.score(counter.transform([row["text"] for row in test]), [row["label"] for row in test])
-    )

@@ -27,11 +27,11 @@ from analysis.cli.options import (
     Wait,
 )
 from analysis.cli.shared import Json, RunsDir, cell, emit, folder, say, table, write
-from analysis.cli.waiting import wait_for
 from analysis.errors import RunError, SpecError
 from analysis.spec import RunSpec
 from analysis.store import launch, layout, trash
 from analysis.store.runs import RunInfo, find_run, list_runs
+from analysis.store.waiting import wait_for
 
 COLUMNS = ("run", "name", "state", "reason", "recipe", "model", "task", "keep", "seed", "progress")
 MODEL = "bundled:text"
@@ -102,7 +102,7 @@ def run(
     if not wait:
         emit({"run": run_id}, json, lambda: write(run_id))
         return 0
-    info = wait_for(where, [run_id])[0]
+    info = wait_for(where, [run_id], say)[0]
     emit(_outcome(info), json, lambda: write(f"{run_id}  {info.state}  {info.reason}".rstrip()))
     return 0 if info.state == "done" else 1
 
@@ -209,7 +209,7 @@ def resume(
     """Go on with a run that crashed, failed or was stopped, from its newest good checkpoint."""
     where = folder(runs_dir)
     launch.resume_run(where, run_id)
-    info = wait_for(where, [run_id])[0] if wait else find_run(where, run_id)
+    info = wait_for(where, [run_id], say)[0] if wait else find_run(where, run_id)
     emit(_outcome(info), json, lambda: write(f"{run_id}  {info.state}  {info.reason}".rstrip()))
     return 0 if not wait or info.state == "done" else 1
 

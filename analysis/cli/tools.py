@@ -32,7 +32,7 @@ def demo(runs_dir: RunsDir = None, json: Json = False) -> int:
     """Run the bundled comparison: magnitude against movement at four keeps, beside the dense model."""
     from analysis.bundle.demo import demo as compare
 
-    document = compare(folder(runs_dir))
+    document = compare(folder(runs_dir), tell=say)
 
     def people() -> None:
         table(document["points"], ("recipe", "keep", "seed", "value"), "No run was done.")

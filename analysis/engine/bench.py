@@ -1,4 +1,6 @@
-"""Speeds as ratios measured in one run: a dense step, our masked step, and a reference that sorts in every forward."""
+"""Speeds as ratios measured in one run: a dense step, our masked step, and a reference that sorts in every
+forward.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +40,14 @@ class SortedMask(nn.Module):
         order = self.scores.detach().reshape(-1).sort(descending=True).indices
         mask = torch.zeros_like(weight).view(-1)
         mask[order[: int(self.keep * order.numel())]] = 1.0
-        result: torch.Tensor = StraightThrough.apply(weight, self.scores, mask.view_as(weight))  # type: ignore[no-untyped-call]
+        result: torch.Tensor = StraightThrough.apply(weight, self.scores, mask.view_as(weight))
         return result
 
 
 def _model() -> nn.Module:
-    """An encoder of MiniLM-L6's shape: 10,616,832 prunable weights in 36 matrices; speed does not ask for trained ones."""
+    """An encoder of MiniLM-L6's shape: 10,616,832 prunable weights in 36 matrices; speed does not ask for
+    trained ones.
+    """
     torch.manual_seed(0)
     config = BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536)
     model: nn.Module = BertForSequenceClassification(config)
@@ -55,7 +59,9 @@ def _stepper(model: nn.Module, scores: list[nn.Parameter], pruner: Pruner | None
     own = {id(p) for p in scores}
     weights = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
     part = AdamW()
-    optimizer = part.build([p for p in weights if p.ndim > 1], [p for p in weights if p.ndim < 2], scores, 0.05)
+    optimizer = part.build(
+        [p for p in weights if p.ndim > 1], [p for p in weights if p.ndim < 2], scores, 0.05
+    )
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, 30522, (BATCH, LENGTH), generator=generator)
     labels = torch.randint(0, 2, (BATCH,), generator=generator)
@@ -67,7 +73,9 @@ def _stepper(model: nn.Module, scores: list[nn.Parameter], pruner: Pruner | None
         with parametrize.cached():
             loss = model(input_ids=ids, attention_mask=attention, labels=labels).loss
         loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0, foreach=True)
+        torch.nn.utils.clip_grad_norm_(
+            [p for g in optimizer.param_groups for p in g["params"]], 1.0, foreach=True
+        )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

@@ -32,9 +32,17 @@ class Saver:
         return time.monotonic() - self.last >= min(self.seconds, max(1.0, SHARE * self.cost))
 
     def save(
-        self, step: int, model: nn.Module, pruner: Pruner, optimizer: torch.optim.Optimizer, steer: Steer | None, **extra: Any
+        self,
+        step: int,
+        model: nn.Module,
+        pruner: Pruner,
+        optimizer: torch.optim.Optimizer,
+        steer: Steer | None,
+        **extra: Any,
     ) -> None:
-        """Writes a checkpoint under a temporary name, renames it, and drops the older ones by rename first."""
+        """Writes a checkpoint under a temporary name, renames it, and drops the older ones by rename
+        first.
+        """
         begun = time.monotonic()
         self.folder.mkdir(exist_ok=True)
         target = self.folder / f"{step:06d}"
@@ -48,7 +56,7 @@ class Saver:
             "kept": pruner.kept,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "steer": [steer.integral, steer.error] if steer else [],
+            "steer": [steer.integral, steer.error, steer.trend] if steer else [],
             **extra,
         }
         with open(temporary / "state.pt", "wb") as file:
@@ -96,7 +104,7 @@ def load(
     if state["cuda_rng"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda_rng"])
     if steer is not None and state["steer"]:
-        steer.integral, steer.error = state["steer"]
+        steer.integral, steer.error, steer.trend = state["steer"]
     return state
 
 

@@ -37,10 +37,16 @@ def save(path: Path, setup: Setup, metrics: dict[str, dict[str, float]]) -> Path
 
 
 def model_card(setup: Setup, metrics: dict[str, dict[str, float]]) -> str:
-    """The card in Markdown: what was kept under each denominator, what it scores, and how to make it again."""
+    """The card in Markdown: what was kept under each denominator, what it scores, and how to make it
+    again.
+    """
     spec, data = setup.spec, setup.data
     kept = setup.counts.keeps(setup.pruner.kept)
-    rows = [f"| {split} | {name} | {value:.4f} |" for split, found in metrics.items() for name, value in found.items()]
+    rows = [
+        f"| {split} | {name} | {value:.4f} |"
+        for split, found in metrics.items()
+        for name, value in found.items()
+    ]
     facts: dict[str, Any] = {"library_name": "transformers", "tags": ["pruning", spec.recipe]}
     head = "\n".join(f"{key}: {json.dumps(value)}" for key, value in facts.items())
     return "\n".join(
@@ -50,10 +56,10 @@ def model_card(setup: Setup, metrics: dict[str, dict[str, float]]) -> str:
             "---",
             f"# {spec.model} pruned by {spec.recipe}",
             "",
-            f"Fine-tuned on {spec.task.source} ({data.kind}) and pruned to {kept['keep_prunable']:.4%} of its "
-            f"{setup.counts.prunable:,} prunable weights ({kept['keep_encoder']:.4%} of the encoder, "
-            f"{kept['keep_model']:.4%} of the whole model). Pruned weights are exact zeros in ordinary dense tensors: the "
-            "file is not smaller and stock PyTorch is not faster.",
+            f"Fine-tuned on {spec.task.source} ({data.kind}) and pruned to {kept['keep_prunable']:.4%} of "
+            f"its {setup.counts.prunable:,} prunable weights ({kept['keep_encoder']:.4%} of the encoder, "
+            f"{kept['keep_model']:.4%} of the whole model). Pruned weights are exact zeros in ordinary dense "
+            "tensors: the file is not smaller and stock PyTorch is not faster.",
             "",
             "| split | metric | value |",
             "|---|---|---|",

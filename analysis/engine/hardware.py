@@ -36,8 +36,8 @@ def _cpu_multiplies_bf16() -> bool:
 def precision_of(training: Training, device: torch.device, model: nn.Module) -> str:
     """The number format matrix products use: "bf16" or "fp32".
 
-    "auto" means bfloat16 where the hardware multiplies it, but not for narrow models: below a width of 256 the conversions
-    cost more than the products save.
+    "auto" means bfloat16 where the hardware multiplies it, but not for narrow models: below a width of 256
+    the conversions cost more than the products save.
     """
     if training.precision != "auto":
         return training.precision

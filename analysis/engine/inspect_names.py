@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import re
 
-PRUNABLE = ("query", "key", "value", "query_key_value", "attn_out", "ffn_in", "ffn_out", "conv", "linear")
+PRUNABLE = (
+    "query",
+    "key",
+    "value",
+    "query_key_value",
+    "attention output",
+    "ffn in",
+    "ffn out",
+    "conv",
+    "other",
+)
 
 _NUMBER = re.compile(r"(?:^|[._])(?:layers?|blocks?|block|h|layer_module|stages?)[._]?(\d+)(?:[._]|$)")
 _QUANTISED = re.compile(r"(?:^|\.)(?:qweight|qzeros|scales|g_idx|absmax|quant_map|quant_state|SCB)(?:\.|$)")
@@ -22,12 +32,12 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("key", "key k_proj k_lin k", ""),
     ("value", "value v_proj v_lin v", ""),
     (
-        "attn_out",
+        "attention output",
         "o_proj out_lin out_proj",
         r"att(entio)?n[._](output\.dense|output|c_proj|proj|dense|o)([._]|$)",
     ),
-    ("ffn_in", r"intermediate up_proj gate_proj gate_up_proj c_fc fc1 lin1 wi(_\d)? w1 w3 dense_h_to_4h", ""),
-    ("ffn_out", "down_proj fc2 lin2 wo w2 dense_4h_to_h", r"(mlp\.c_proj|output\.dense)([._]|$)"),
+    ("ffn in", r"intermediate up_proj gate_proj gate_up_proj c_fc fc1 lin1 wi(_\d)? w1 w3 dense_h_to_4h", ""),
+    ("ffn out", "down_proj fc2 lin2 wo w2 dense_4h_to_h", r"(mlp\.c_proj|output\.dense)([._]|$)"),
 )
 
 
@@ -47,15 +57,15 @@ def role_of(name: str, shape: tuple[int, ...]) -> str:
         shape: its shape.
 
     Returns:
-        one of "query", "key", "value", "query_key_value", "attn_out", "ffn_in", "ffn_out", "conv", "linear",
-        "head", "pooler", "embedding", "norm", "bias", "statistic", "quantised", "other".
+        one of ``PRUNABLE``, or "head", "pooler", "embedding", "norm", "bias", "statistic", "quantised" or
+        "unknown".
     """
     if _QUANTISED.search(name):
         return "quantised"
     lower = name.lower()
     found = next((role for role, rule in _RULES if rule.search(lower)), "")
     if found in PRUNABLE and len(shape) < 2:
-        return "other"
+        return "unknown"
     if found in ("norm", "bias") and len(shape) > 1:
         found = ""
     if found:
@@ -63,8 +73,9 @@ def role_of(name: str, shape: tuple[int, ...]) -> str:
     if len(shape) in (3, 4, 5):
         return "conv"
     if len(shape) == 2:
-        return "head" if re.fullmatch(r"(\w+\.)?(linear|fc|head|output)\.weight", lower) else "linear"
-    return "norm" if len(shape) == 1 and re.search(r"(downsample|shortcut)\.1\.weight$", lower) else "other"
+        return "head" if re.fullmatch(r"(\w+\.)?(linear|fc|head|output)\.weight", lower) else "other"
+    shortcut = re.search(r"(downsample|shortcut)\.1\.weight$", lower)
+    return "norm" if len(shape) == 1 and shortcut else "unknown"
 
 
 def layer_of(name: str) -> int:

@@ -155,7 +155,7 @@ class Used:
         if begin % row == 0 and nonzero.size % row == 0:  # whole rows, as ``chunks`` reads them where it can
             block = nonzero.reshape(-1, self.width, self.inner)
             self.rows[begin // row : self.at // row] = block.any(axis=(1, 2))
-            self.cols |= block.any(axis=0).any(axis=1)
+            self.cols |= block.any(axis=(0, 2))
             return
         places = np.flatnonzero(nonzero) + begin
         self.rows[places // row] = True

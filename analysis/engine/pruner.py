@@ -38,7 +38,8 @@ class Pruner:
     def attach(cls, sites: list[Site], lineup: LineUp, keep: float, seed: int) -> Pruner:
         """Puts a gate on every site of a loaded model; the model's outputs do not change until the first cut.
 
-        Scores are created here and never inside a model class: transformers would re-create them, uninitialised.
+        Scores are created here and never inside a model class: transformers would re-create them,
+        uninitialised.
         """
         pruner = cls(sites, lineup, keep)
         generator = torch.Generator().manual_seed(seed)
@@ -46,7 +47,9 @@ class Pruner:
             weight = site.weight.detach()
             state = lineup.score.init(weight.cpu(), generator)
             state = state.to(weight.device) if state is not None else None
-            gate = lineup.reparam.gate(state if lineup.score.learned else None, weight.shape).to(weight.device)
+            gate = lineup.reparam.gate(state if lineup.score.learned else None, weight.shape).to(
+                weight.device
+            )
             parametrize.register_parametrization(site.module, "weight", gate, unsafe=True)
             pruner.gates.append(gate)
             pruner.states.append(None if lineup.score.learned else state)
@@ -61,7 +64,9 @@ class Pruner:
         """The current score of site i, shape of its weight."""
         gate = self.gates[i]
         state = gate.scores if gate.scores is not None else self.states[i]
-        return self.lineup.score.of(self.sites[i].weight.detach(), state.detach() if state is not None else None)
+        return self.lineup.score.of(
+            self.sites[i].weight.detach(), state.detach() if state is not None else None
+        )
 
     def scheduled(self, progress: float) -> float:
         """What the schedule asks of the selection at this moment (a keep, or a threshold)."""
@@ -74,7 +79,9 @@ class Pruner:
         if self.kept == self.total and self.lineup.select.keeps_all(value):
             return  # before the first cut everything is kept, whatever the scores
         units = self.lineup.units
-        chosen = self.lineup.select.choose([units.pool(self.scores(i)) for i in range(len(self.sites))], value)
+        chosen = self.lineup.select.choose(
+            [units.pool(self.scores(i)) for i in range(len(self.sites))], value
+        )
         kept = 0
         for gate, choice in zip(self.gates, chosen, strict=True):
             mask = units.spread(choice, gate.mask.shape)

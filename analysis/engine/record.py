@@ -1,6 +1,8 @@
-"""Recorded runs: finished runs in a compact form that ships with the project, so that every page has something true to show.
+"""Recorded runs: finished runs in a compact form that ships with the project, so that every page has
+something true to show.
 
-Masks, bins, a sample of weights, metrics and predictions by row number are kept; model weights and texts are not.
+Masks, bins, a sample of weights, metrics and predictions by row number are kept; model weights and texts are
+not.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ def record(
         runs: folder the runs are in.
         ids: which of them; each must be done.
         out: folder of recorded runs, None for the project's own.
-        detail: "full" keeps masks, points and bins of the end; "plain" bins and points without masks; "curve" neither.
+        detail: "full" keeps masks, points and bins of the end; "plain" bins and points without masks; "curve"
+            neither.
         points: sampled weights kept per run.
 
     Returns:
@@ -47,7 +50,9 @@ def record(
         source = run_path(runs, run_id)
         state = read_json(source / "state.json")
         if state.get("state") != "done":
-            raise RunError(f"run {run_id!r} is {state.get('state')!r}; only a run that is done can be recorded.")
+            raise RunError(
+                f"run {run_id!r} is {state.get('state')!r}; only a run that is done can be recorded."
+            )
         folder = target / run_id
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)

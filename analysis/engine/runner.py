@@ -19,7 +19,7 @@ from pathlib import Path
 
 from analysis.errors import RunError
 from analysis.store import layout, locks, queue, runs, trash
-from analysis.store.launch import RUNNER_LOCK, RUNNER_LOG, RUNNER_STATE
+from analysis.store.launch import RUNNER_LOCK, RUNNER_LOG, RUNNER_STATE, ensure_runner
 from analysis.store.locks import RunLock
 from analysis.store.queue import Ticket
 
@@ -62,10 +62,15 @@ def serve(folder: Path, idle: float | None = None) -> None:
     folder = layout.make_runs_dir(folder)
     lock = RunLock(folder / RUNNER_LOCK)
     while lock.acquire(patience=0.0):
+        runner = Runner(folder, lock, _idle(idle))
         try:
-            Runner(folder, lock, _idle(idle)).work()
+            runner.work()
         finally:
             lock.release()
+        if runner.outdated:
+            ensure_runner(folder)
+        if runner.leave:
+            return
         # Whoever put a ticket in the line while the lock was still held did not start a runner: look once
         # more.
         if not queue.tickets(folder):
@@ -92,6 +97,8 @@ class Runner:
         self.children: dict[int, tuple[Path, int]] = {}  # process → its run's folder and attempt
         self.strangers: list[Path] = []
         self.leave = False
+        self.outdated = False
+        self.code = _code_stamp()
 
     def work(self) -> None:
         """Start workers while the line and the limit allow, until idle for long enough or asked to end."""
@@ -107,7 +114,7 @@ class Runner:
             limit = queue.queue_limit(self.folder)
             self.strangers = [path for path in self.strangers if locks.held(path / runs.LOCK)]
             for ticket in line:
-                if len(self.children) + len(self.strangers) >= limit:
+                if self.leave or len(self.children) + len(self.strangers) >= limit:
                     break
                 self._begin(ticket)
             if self.children or line or self.strangers:
@@ -138,6 +145,10 @@ class Runner:
         run = runs.read_run(path)
         if run.state != "queued":
             ticket.drop()
+            return
+        if _code_stamp() != self.code:
+            log.info("the code has changed: a fresh runner takes over")
+            self.leave = self.outdated = True
             return
         environment = ticket.environment()
         try:
@@ -202,9 +213,15 @@ class Runner:
             lock.release()
 
 
+def _code_stamp() -> tuple[int, int]:
+    """Changes when a file of the application does: a warm runner must not go on with recipes of yesterday."""
+    times = [path.stat().st_mtime_ns for path in (layout.ROOT / "analysis").rglob("*.py")]
+    return len(times), sum(times)
+
+
 def _adopt(environment: dict[str, str]) -> bool:
     """Take over the settings of whoever launched the run; True when only a fresh process can follow them."""
-    stale = any(os.environ.get(name) != environment.get(name) for name in READ_ONCE)
+    stale = any(os.environ.get(name, "") != environment.get(name, "") for name in READ_ONCE)
     for name in [name for name in os.environ if name.startswith(queue.PASSED_ON)]:
         del os.environ[name]
     os.environ.update(environment)

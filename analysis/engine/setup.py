@@ -109,11 +109,14 @@ def _steer(spec: RunSpec) -> Steer | None:
     if penalty is None or not penalty.steer or not penalty.weight or spec.keep >= 1:
         return None
     schedule = spec.parts.schedule
-    return Steer(penalty.weight, spec.keep, Cubic() if isinstance(schedule, Constant) else schedule)
+    path = Cubic() if isinstance(schedule, Constant) else schedule
+    return Steer(penalty.weight, spec.keep, path, float(getattr(spec.parts.score, 'lr', 1.0)))
 
 
 def freeze_embeddings(model: nn.Module) -> None:
-    """Leaves everything below a module called embeddings, and every embedding table, as it was pre-trained."""
+    """Leaves everything below a module called embeddings, and every embedding table, as it was
+    pre-trained.
+    """
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding) or name.rsplit(".", 1)[-1] == "embeddings":
             module.requires_grad_(False)

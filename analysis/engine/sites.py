@@ -1,7 +1,7 @@
 """Sites: the prunable weights of any Hugging Face model, found by structure, each with a role.
 
-A site is a linear or convolution weight inside a repeated block (a layer of an encoder or decoder, a stage of a
-convolutional net). Embeddings, norms, poolers and heads are never sites.
+A site is a linear or convolution weight inside a repeated block (a layer of an encoder or decoder, a stage of
+a convolutional net). Embeddings, norms, poolers and heads are never sites.
 """
 
 from __future__ import annotations
@@ -23,13 +23,18 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     (r"(^|\.)(query|q_proj|q_lin|query_proj|q|wq)$", "query"),
     (r"(^|\.)(key|k_proj|k_lin|key_proj|k|wk)$", "key"),
     (r"(^|\.)(value|v_proj|v_lin|value_proj|v|wv)$", "value"),
-    (r"(^|\.)(attention\.output\.dense|attention\.dense|o_proj|out_lin|attn\.c_proj|wo)$", "attention output"),
+    (
+        r"(^|\.)(attention\.output\.dense|attention\.dense|o_proj|out_lin|attn\.c_proj|wo)$",
+        "attention output",
+    ),
     (r"(attn|attention)\.(out_proj|proj|o)$", "attention output"),
     (r"SelfAttention\.o$", "attention output"),
     (r"(^|\.)(intermediate\.dense|lin1|fc1|up_proj|gate_proj|ffn|c_fc|wi(_\d)?|linear1)$", "ffn in"),
     (r"(^|\.)(output\.dense|lin2|fc2|down_proj|ffn_output|mlp\.c_proj|wo|linear2)$", "ffn out"),
 )
-_NEVER = re.compile(r"(^|\.)(\w*embed\w*|pooler|classifier|lm_head|qa_outputs|score|cls|head|pre_classifier)(\.|$)")
+_NEVER = re.compile(
+    r"(^|\.)(\w*embed\w*|pooler|classifier|lm_head|qa_outputs|score|cls|head|pre_classifier)(\.|$)"
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Site:
     def weight(self) -> torch.Tensor:
         """The raw weight, before any mask."""
         if hasattr(self.module, "parametrizations"):
-            raw: torch.Tensor = self.module.parametrizations["weight"].original  # type: ignore[index,union-attr,assignment]
+            raw: torch.Tensor = self.module.parametrizations["weight"].original  # type: ignore[index,union-attr]
             return raw
         plain: torch.Tensor = self.module.weight  # type: ignore[assignment]
         return plain
@@ -87,7 +92,9 @@ def role_of(path: str) -> str:
 
 
 def _block(path: str, conv: bool) -> str | None:
-    """The path of the repeated block a module lives in: up to the first number, for stages of convolutions the second."""
+    """The path of the repeated block a module lives in: up to the first number, for stages of convolutions
+    the second.
+    """
     numbers = [m.end() for m in re.finditer(r"\.\d+(?=\.|$)", path)]
     if not numbers:
         return None
@@ -110,7 +117,9 @@ def _candidates(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
 def _heads(model: nn.Module, role: str) -> int | None:
     config = getattr(model, "config", None)
     text = getattr(config, "text_config", config)
-    heads = next((getattr(text, n) for n in ("num_attention_heads", "n_heads", "n_head") if hasattr(text, n)), None)
+    heads = next(
+        (getattr(text, n) for n in ("num_attention_heads", "n_heads", "n_head") if hasattr(text, n)), None
+    )
     if role in ("key", "value"):
         heads = getattr(text, "num_key_value_heads", None) or heads
     return int(heads) if heads and role in ("query", "key", "value", "attention output") else None
@@ -120,7 +129,8 @@ def find_sites(model: nn.Module) -> list[Site]:
     """Finds every prunable weight of a model.
 
     Args:
-        model: any Hugging Face model, before masks are attached. A weight shared by several layers is listed once.
+        model: any Hugging Face model, before masks are attached. A weight shared by several layers is listed
+            once.
 
     Returns:
         sites in the order of the model's modules.
@@ -136,9 +146,9 @@ def find_sites(model: nn.Module) -> list[Site]:
         sites.append(Site(name, module, role, layer, _heads(model, role)))
     if not sites:
         raise SiteError(
-            f"no prunable weight was found in a {type(model).__name__}: searched were linear and convolution weights inside "
-            "numbered blocks, outside embeddings, poolers and heads; choose a transformer or a residual network, or add "
-            "the family's names to the table in analysis/engine/sites.py."
+            f"no prunable weight was found in a {type(model).__name__}: searched were linear and convolution "
+            "weights inside numbered blocks, outside embeddings, poolers and heads; choose a transformer or "
+            "a residual network, or add the family's names to the table in analysis/engine/sites.py."
         )
     return sites
 
@@ -146,8 +156,8 @@ def find_sites(model: nn.Module) -> list[Site]:
 def count_parameters(model: nn.Module, sites: list[Site]) -> Counts:
     """Counts parameters under each denominator; shared tensors count once.
 
-    The encoder is everything inside the repeated blocks that hold sites: their weights, biases and norms (85,054,464 for
-    BERT-base, of which 84,934,656 are prunable).
+    The encoder is everything inside the repeated blocks that hold sites: their weights, biases and norms
+    (85,054,464 for BERT-base, of which 84,934,656 are prunable).
     """
     own = {id(s.weight): s.weight.numel() for s in sites}
     prefixes = tuple({f"{_block(s.name, s.role == 'conv')}." for s in sites})

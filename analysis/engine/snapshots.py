@@ -27,20 +27,24 @@ def sample_indices(sizes: list[int], points: int, least: int = 16) -> list[np.nd
     total = sum(sizes)
     rng = np.random.default_rng(0)
     counts = [min(size, max(least, round(points * size / total))) for size in sizes]
-    return [np.sort(rng.choice(size, count, replace=False)) for size, count in zip(sizes, counts, strict=True)]
+    return [
+        np.sort(rng.choice(size, count, replace=False)) for size, count in zip(sizes, counts, strict=True)
+    ]
 
 
 def inner_edges(values: torch.Tensor, bins: int = BINS) -> np.ndarray:
     """Bin edges: equal steps over the bulk of the values, the outermost bins reaching to the extremes.
 
-    Equal steps from smallest to largest would put nearly all weights into a few bins, because a handful are far out.
+    Equal steps from smallest to largest would put nearly all weights into a few bins, because a handful are
+    far out.
 
     Args:
         values: a sample or all of the values, any shape.
         bins: number of bins.
 
     Returns:
-        increasing float64 edges, shape [bins + 1]; the outer ones are -inf and inf until the data's extremes replace them.
+        increasing float64 edges, shape [bins + 1]; the outer ones are -inf and inf until the data's extremes
+        replace them.
     """
     flat = values.reshape(-1)
     flat = flat[:: max(1, flat.numel() // 200_000)]
@@ -59,7 +63,9 @@ def _index(values: torch.Tensor, edges: np.ndarray) -> torch.Tensor:
     return position.nan_to_num(0).clamp(0, len(edges)).long()
 
 
-def _plane(x: torch.Tensor, y: torch.Tensor, nx: int, ny: int, mask: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _plane(
+    x: torch.Tensor, y: torch.Tensor, nx: int, ny: int, mask: torch.Tensor
+) -> tuple[np.ndarray, np.ndarray]:
     cell = x * ny + y
     kept = torch.bincount(cell[mask.reshape(-1)], minlength=nx * ny)
     every = torch.bincount(cell, minlength=nx * ny)
@@ -71,7 +77,9 @@ def _outer(edges: np.ndarray, parts: list[torch.Tensor]) -> np.ndarray:
     low = min([float(p.min()) for p in parts if p.numel()] + [edges[0]])
     high = max([float(p.max()) for p in parts if p.numel()] + [edges[-1]])
     margin = (edges[-1] - edges[0]) / len(edges) * 1e-3
-    return np.concatenate([[min(low, edges[0]) - margin], edges, [max(high, edges[-1]) + margin]]).astype(np.float32)
+    return np.concatenate([[min(low, edges[0]) - margin], edges, [max(high, edges[-1]) + margin]]).astype(
+        np.float32
+    )
 
 
 @torch.no_grad()
@@ -91,10 +99,19 @@ def write(run: Path, number: int, pruner: Pruner, start: list[torch.Tensor], poi
     masks = [m.cpu() for m in pruner.masks()]
     weights = [s.weight.detach().float().cpu() for s in pruner.sites]
     scores = [pruner.scores(i).float().cpu() for i in range(len(names))]
-    arrays.save_masks(run / "masks" / f"{number:06d}.npz", {n: m.numpy() for n, m in zip(names, masks, strict=True)})
+    arrays.save_masks(
+        run / "masks" / f"{number:06d}.npz", {n: m.numpy() for n, m in zip(names, masks, strict=True)}
+    )
 
     chosen = sample_indices([w.numel() for w in weights], points)
-    columns: dict[str, list[np.ndarray]] = {"site": [], "index": [], "w0": [], "w": [], "score": [], "kept": []}
+    columns: dict[str, list[np.ndarray]] = {
+        "site": [],
+        "index": [],
+        "w0": [],
+        "w": [],
+        "score": [],
+        "kept": [],
+    }
     for name, index, w0, w, s, m in zip(names, chosen, start, weights, scores, masks, strict=True):
         columns["site"].append(np.full(len(index), name, dtype=object))
         columns["index"].append(index.astype(np.int32))
@@ -112,7 +129,10 @@ def write(run: Path, number: int, pruner: Pruner, start: list[torch.Tensor], poi
 
 
 def _planes(
-    start: list[torch.Tensor], weights: list[torch.Tensor], scores: list[torch.Tensor], masks: list[torch.Tensor]
+    start: list[torch.Tensor],
+    weights: list[torch.Tensor],
+    scores: list[torch.Tensor],
+    masks: list[torch.Tensor],
 ) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     edges = {}
@@ -121,7 +141,9 @@ def _planes(
         edges[key] = inner_edges(torch.cat([p.reshape(-1)[::stride] for p in parts]))
         found[f"{key}_edges"] = _outer(edges[key], parts)
     bins = len(edges["weight"]) + 1
-    planes: dict[str, list[np.ndarray]] = {k: [] for k in ("score_kept", "score_pruned", "start_kept", "start_pruned")}
+    planes: dict[str, list[np.ndarray]] = {
+        k: [] for k in ("score_kept", "score_pruned", "start_kept", "start_pruned")
+    }
     for w0, w, s, m in zip(start, weights, scores, masks, strict=True):
         x, y, z = _index(w, edges["weight"]), _index(s, edges["score"]), _index(w0, edges["start"])
         kept, pruned = _plane(x, y, bins, bins, m)

@@ -20,7 +20,7 @@ import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,16 +28,16 @@ from torch.nn.utils import parametrize
 
 from analysis import spec as specs
 from analysis.engine import checkpoints, export, snapshots
+from analysis.engine.diary import Control, Diary
 from analysis.engine.evaluate import Evaluation, evaluate
 from analysis.engine.order import batches_from
 from analysis.engine.setup import Setup, describe_sites, prepare
 from analysis.errors import LabError
 from analysis.parts.losses import LossContext
 from analysis.store import arrays
-from analysis.store.events import EventWriter
 from analysis.store.layout import read_json
 
-LINES = 200  # loss lines a run writes at most
+LINES = 100  # loss lines a run writes at most
 HEADS = ("logits", "start_logits", "end_logits")
 
 
@@ -47,33 +47,6 @@ class Stopped(Exception):
 
 class Diverged(LabError):
     """The loss is no longer a number."""
-
-
-class Control(Protocol):
-    """What the loop needs from the worker around it."""
-
-    def should_stop(self) -> bool:
-        """Whether the run was asked to stop."""
-
-    def report(self, step: int, progress: float) -> None:
-        """Makes progress visible."""
-
-    def elapsed(self) -> float:
-        """Seconds spent on this run, over all attempts."""
-
-
-class Diary:
-    """Events of one run, with step, progress and time added."""
-
-    def __init__(self, path: Path, steps: int, control: Control) -> None:
-        self._writer = EventWriter(path)
-        self._steps, self._control = steps, control
-
-    def write(self, kind: str, step: int, **fields: Any) -> None:
-        """Appends one event."""
-        progress = min(1.0, step / self._steps)
-        time = round(self._control.elapsed(), 3)
-        self._writer.append({"kind": kind, "step": step, "progress": progress, "time": time, **fields})
 
 
 def execute(path: Path, control: Control) -> None:
@@ -161,7 +134,10 @@ def _step(s: Setup, indices: np.ndarray, progress: float) -> dict[str, float]:
         (total * weight).backward()
     if optimizer.clip:
         clipped = [
-            p for g in s.optimizer.param_groups if optimizer.clip_scores or not g["scores"] for p in g["params"]
+            p
+            for g in s.optimizer.param_groups
+            if optimizer.clip_scores or not g["scores"]
+            for p in g["params"]
         ]
         torch.nn.utils.clip_grad_norm_(clipped, optimizer.clip, foreach=True)
     s.optimizer.step()
@@ -191,7 +167,9 @@ def _losses(s: Setup, indices: np.ndarray) -> dict[str, torch.Tensor]:
 
 
 def _ramp(s: Setup, progress: float) -> float:
-    """How far the schedule has gone, in [0, 1]; a penalty follows it, so a constant schedule gives a constant penalty."""
+    """How far the schedule has gone, in [0, 1]; a penalty follows it, so a constant schedule gives a constant
+    penalty.
+    """
     return s.spec.parts.schedule.value(progress, 0.0, 1.0)
 
 
@@ -214,8 +192,9 @@ def _guard(terms: dict[str, float], step: int, s: Setup) -> None:
     if bad:
         rate = s.spec.parts.optimizer.lr
         raise Diverged(
-            f"The {bad[0]} loss became {terms[bad[0]]} at step {step} of {s.spec.training.steps}: the learning rate of "
-            f"{rate:g} is probably too high; lower optimizer.lr (or score.lr) or lengthen the warm-up and run again."
+            f"The {bad[0]} loss became {terms[bad[0]]} at step {step} of {s.spec.training.steps}: the "
+            f"learning rate of {rate:g} is probably too high; lower optimizer.lr (or score.lr) or lengthen "
+            "the warm-up and run again."
         )
 
 

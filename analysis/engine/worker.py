@@ -196,7 +196,8 @@ def judge(error: BaseException, path: Path) -> str:
 def _is_no_space(error: BaseException, text: str) -> bool:
     """Whether a full disk is behind an error; the writers of tensors wrap it in types of their own."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    # torch's own file writer does not pass on the reason; a write that stops half way is what it has in common.
+    # torch's own file writer does not pass on the reason; a write that stops half way is what it has in
+    # common.
     torn = isinstance(error, RuntimeError) and ("iostream error" in text or "unexpected pos" in text)
     return full or torn or "No space left on device" in text or "os error 28" in text
 

@@ -45,6 +45,7 @@ def decided(history: pd.DataFrame, *, title: str = "", dark: bool = False, heigh
         style = theme.line_style(place)
         fig.add_trace(_line(known, column, words, style.color, dash, style.symbol))
     fig.update_yaxes(range=[0, 102])
+    fig.update_xaxes(range=[0, 102])
     return base.legend_above(fig)
 
 

@@ -16,11 +16,14 @@ ROLES = {
     "key": "key",
     "value": "value",
     "query_key_value": "query, key, value",
+    "attention output": "attention output",
     "attn_out": "attention output",
+    "ffn in": "feed-forward in",
     "ffn_in": "feed-forward in",
+    "ffn out": "feed-forward out",
     "ffn_out": "feed-forward out",
     "conv": "convolution",
-    "linear": "other linear",
+    "other": "other linear",
 }
 MOST_ROWS = 200
 

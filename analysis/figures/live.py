@@ -189,12 +189,12 @@ def flips(
     recipes: dict[str, str] | None = None,
     title: str = "",
     dark: bool = False,
-    height: int = 300,
+    height: int = 340,
 ) -> go.Figure:
     """Draws the share of mask bits that changed between two loss lines against progress."""
     fig = base.start(
         x=PROGRESS,
-        y="mask bits changed (% of prunable weights)",
+        y="mask bits changed (% of weights)",
         title=title,
         dark=dark,
         height=height,

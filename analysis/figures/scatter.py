@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from analysis.figures import base, density, theme
 
 WEIGHT, START, SCORE = "weight value (no unit)", "pre-trained weight value (no unit)", "score (no unit)"
-MOST_POINTS = 600  # of each kind; the bins under them already hold every weight
+MOST_POINTS = 400  # of each kind; the bins under them already hold every weight
 MOST_LINES = 12
 
 
@@ -33,7 +33,7 @@ def weight_score(
 
     Args:
         plane: bins: x, y, dx, dy, kept, pruned (``frames.plane``).
-        points: sample: w, score, kept (``frames.points``); at most 600 of each kind are drawn.
+        points: sample: w, score, kept (``frames.points``); at most 400 of each kind are drawn.
         title: heading inside the figure.
         threshold: score above which weights were kept, or one such score per site.
         show: "both", or only the "kept" or "pruned" weights.
@@ -56,7 +56,7 @@ def weight_score(
         height=height,
         alt=f"Density of {kept + pruned:,} weights by value and score; {kept:,} kept and {pruned:,} pruned.",
         how="A cell counts all weights with that value and score: hue is the share kept, strength their "
-        "number. Drag a box to see which layers and roles its weights belong to.",
+        "number. The outermost cells hold everything beyond. Drag a box to see where its weights are.",
     )
     if plane.empty and points.empty:
         return base.nothing(
@@ -70,7 +70,7 @@ def weight_score(
         fig.layout.meta["how_to_read"] += (
             " Large weights lie outside the dotted lines, where magnitude pruning would keep as many."
         )
-    return _selectable(fig)
+    return _selectable(fig, plane)
 
 
 def start_final(
@@ -121,7 +121,7 @@ def start_final(
             hoverinfo="skip",
         )
     )
-    return _selectable(fig)
+    return _selectable(fig, plane)
 
 
 def _totals(plane: pd.DataFrame) -> tuple[int, int]:
@@ -152,7 +152,7 @@ def _sample(fig: go.Figure, points: pd.DataFrame, x: str, y: str, show: str, dar
                 y=base.short(part[y]),
                 mode="markers",
                 marker=marker,
-                opacity=0.8 if kept else 0.4,
+                opacity=0.7 if kept else 0.4,
                 name=name,
                 hovertemplate="%{x:.4g}, %{y:.4g}<extra>" + name + "</extra>",
             )
@@ -217,8 +217,13 @@ def _reach(plane: pd.DataFrame, points: pd.DataFrame) -> tuple[float, float]:
     return (float(known.min()), float(known.max())) if len(known) else (-1.0, 1.0)
 
 
-def _selectable(fig: go.Figure) -> go.Figure:
+def _selectable(fig: go.Figure, plane: pd.DataFrame) -> go.Figure:
     fig.update_layout(dragmode="select", selectdirection="any")
     fig.update_xaxes(zeroline=False, showgrid=False)
     fig.update_yaxes(zeroline=False, showgrid=False)
+    known = base.finite(plane, ["x", "y", "dx", "dy"])
+    if len(known):  # sampled points far outside the bins must not shrink the picture
+        for axis, update in (("x", fig.update_xaxes), ("y", fig.update_yaxes)):
+            half = known[f"d{axis}"] / 2
+            update(range=[float((known[axis] - half).min()), float((known[axis] + half).max())])
     return base.legend_above(fig)

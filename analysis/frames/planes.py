@@ -50,7 +50,8 @@ def plane(
         sites: names of the sites to sum over, None for all.
 
     Returns:
-        centre and width of each bin, and how many kept and pruned weights lie in it.
+        centre and width of each bin, and how many kept and pruned weights lie in it. The outermost bins hold
+        everything beyond; they get the width of the others, so that extreme weights do not shrink the rest.
     """
     found = _load(run_path, kind, number)
     if found is None:
@@ -59,7 +60,7 @@ def plane(
     chosen = _chosen(names, sites)
     kept, pruned = _total(kept, chosen), _total(pruned, chosen)
     i, j = np.nonzero(kept + pruned)
-    x, y = x.astype(np.float64), y.astype(np.float64)
+    x, y = drawn_edges(x), drawn_edges(y)
     return table(
         PLANE,
         {
@@ -105,7 +106,7 @@ def box(
         out.attrs["box"] = None
         return out
     x, y, kept, pruned, names = found
-    i, j = _inside(x, x0, x1), _inside(y, y0, y1)
+    i, j = _inside(drawn_edges(x), x0, x1), _inside(drawn_edges(y), y0, y1)
     chosen = _chosen(names, sites)
     inside_kept = kept[chosen, i, j].sum(axis=(1, 2), dtype=np.int64)
     inside_pruned = pruned[chosen, i, j].sum(axis=(1, 2), dtype=np.int64)
@@ -226,6 +227,15 @@ def _load(run_path: Path, kind: str, number: int | None) -> tuple[Any, Any, Any,
     return (x, y, kept, pruned, names) if kept.shape == shape and pruned.shape == shape else None
 
 
+def drawn_edges(edges: np.ndarray) -> np.ndarray:
+    """Returns bin edges as float64 in which an outermost bin is no wider than the bin beside it."""
+    out = np.asarray(edges, dtype=np.float64).copy()
+    if len(out) > 3:
+        out[0] = max(out[0], out[1] - (out[2] - out[1]))
+        out[-1] = min(out[-1], out[-2] + (out[-2] - out[-3]))
+    return out
+
+
 def _chosen(names: list[str], sites: Collection[str] | None) -> np.ndarray:
     wanted = None if sites is None else set(sites)
     return np.array([i for i, n in enumerate(names) if wanted is None or n in wanted], dtype=np.int64)
@@ -237,7 +247,7 @@ def _total(counts: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 
 def _inside(edges: np.ndarray, a: float, b: float) -> slice:
-    centres = (edges[:-1].astype(np.float64) + edges[1:].astype(np.float64)) / 2
+    centres = (edges[:-1] + edges[1:]) / 2
     low, high = min(a, b), max(a, b)
     return slice(int(np.searchsorted(centres, low, "left")), int(np.searchsorted(centres, high, "right")))
 

@@ -43,8 +43,7 @@ HEADS = {
     "keep": "float64",
 }
 
-ROLES = ("query", "key", "value", "attn_out", "ffn_in", "ffn_out", "conv")
-COLUMN_HEADS = ("attn_out", "attention_output", "output_projection")
+COLUMN_HEADS = ("attention output", "attn_out")
 
 
 def sites(run_path: Path, number: int | None = None) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """What every part shares: fields that carry their own help, unit and range, and the check of those ranges.
 
-A part is a frozen dataclass. Its fields are its hyper-parameters; form, command line, JSON, fingerprint and the card's
-knob table are all read from them, so a new field is written once.
+A part is a frozen dataclass. Its fields are its hyper-parameters; form, command line, JSON, fingerprint and
+the card's knob table are all read from them, so a new field is written once.
 """
 
 from __future__ import annotations
@@ -76,8 +76,9 @@ def knob(
     Returns:
         a dataclass field.
     """
-    metadata = {"help": help, "unit": unit, "low": low, "high": high, "open": open, "log": log}
-    metadata["choices"] = tuple(choices) if choices is not None else None
+    few = tuple(choices) if choices is not None else None
+    metadata: dict[str, Any] = {"help": help, "unit": unit, "low": low, "high": high, "open": open}
+    metadata |= {"choices": few, "log": log}
     return field(default=default, metadata=metadata)
 
 
@@ -105,18 +106,18 @@ def unknown_field(part: type, name: str) -> str:
     return f"{part.__name__} has no field {name!r}; its fields are: {names}."
 
 
-@cache
-def _hints(part: type) -> dict[str, Any]:
-    return get_type_hints(part)
-
-
-@cache
 def knobs(part: type) -> tuple[Knob, ...]:
     """Lists the hyper-parameters of a part class, in the order of its fields."""
-    hints = _hints(part)
+    key: Any = part
+    return _knobs(key)
+
+
+@cache
+def _knobs(part: Any) -> tuple[Knob, ...]:
+    hints = get_type_hints(part)
     return tuple(
         Knob(name=f.name, type=hints[f.name], default=f.default, **f.metadata)
-        for f in fields(part)  # type: ignore[arg-type]
+        for f in fields(part)
         if "help" in f.metadata
     )
 
@@ -124,7 +125,8 @@ def knobs(part: type) -> tuple[Knob, ...]:
 def checked(k: Knob, value: Any, where: str) -> Any:
     """Returns the value in the knob's type when it is allowed.
 
-    Text is converted (so that the command line and a form need no rules of their own); True is not a number here.
+    Text is converted (so that the command line and a form need no rules of their own); True is not a number
+    here.
 
     Raises:
         SpecError: the value has another type or lies outside the range.
@@ -137,7 +139,11 @@ def checked(k: Knob, value: Any, where: str) -> Any:
             raise wrong
         return value
     if k.type is str:
-        if not isinstance(value, str) or len(value) > 4096 or (k.choices is not None and value not in k.choices):
+        if (
+            not isinstance(value, str)
+            or len(value) > 4096
+            or (k.choices is not None and value not in k.choices)
+        ):
             raise wrong
         return value
     try:

@@ -1,4 +1,6 @@
-"""The modules that ``torch.nn.utils.parametrize`` puts between a raw weight and the model (imports torch at once)."""
+"""The modules that ``torch.nn.utils.parametrize`` puts between a raw weight and the model (imports torch at
+once).
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from analysis.parts.reparam import HardConcrete
 class StraightThrough(torch.autograd.Function):
     """W' = M * W with dL/dW = G * M and dL/dS = G * W, where G = dL/dW' is dense.
 
-    Multiplying ``weight.grad`` by the weight instead would be wrong: that gradient already contains the mask, so a pruned
-    weight could never come back.
+    Multiplying ``weight.grad`` by the weight instead would be wrong: that gradient already contains the mask,
+    so a pruned weight could never come back.
     """
 
     @staticmethod
@@ -29,7 +31,8 @@ class StraightThrough(torch.autograd.Function):
         (gradient,) = gradients
         weight, mask = ctx.saved_tensors
         to_scores = gradient * weight if ctx.needs_input_grad[1] else None
-        # The dense gradient is dead after this line, so its memory is reused; a fresh 10 M tensor costs a page fault each.
+        # The dense gradient is dead after this line, so its memory is reused; a fresh 10 M tensor costs a
+        # page fault each.
         to_weight = gradient.mul_(mask) if ctx.needs_input_grad[0] else None
         return to_weight, to_scores, None
 
@@ -49,7 +52,7 @@ class MaskGate(nn.Module):
         """Returns M * W, same shape as the weight."""
         if self.scores is None:
             return weight * self.mask
-        result: torch.Tensor = StraightThrough.apply(weight, self.scores, self.mask)  # type: ignore[no-untyped-call]
+        result: torch.Tensor = StraightThrough.apply(weight, self.scores, self.mask)
         return result
 
     def final(self, weight: torch.Tensor) -> torch.Tensor:
@@ -90,5 +93,7 @@ class HardConcreteGate(nn.Module):
         return weight * hard_concrete(self.scores, uniform)
 
     def final(self, weight: torch.Tensor) -> torch.Tensor:
-        """Returns the weight that is exported: multiplied by its deterministic gate, which need not be 0 or 1."""
+        """Returns the weight that is exported: multiplied by its deterministic gate, which need not be 0 or
+        1.
+        """
         return weight * hard_concrete(self.scores)

@@ -58,8 +58,8 @@ def distillation(student: torch.Tensor, teacher: torch.Tensor, temperature: floa
 class LogitDistillation(Part):
     """Makes the student's logits follow those of a dense, fine-tuned teacher (Hinton, Vinyals, Dean 2015).
 
-    With several heads (start and end of an answer) the mean of their terms; with one output (regression) the squared
-    difference.
+    With several heads (start and end of an answer) the mean of their terms; with one output (regression) the
+    squared difference.
     """
 
     weight: float = knob(0.9, "weight of the distillation loss; the task loss then gets 0.1", low=0, high=100)
@@ -91,8 +91,9 @@ def double_mean(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
 class SigmoidPenalty(Part):
     """Pulls all scores down: R = mean over matrices of mean sigma(S).
 
-    With ``steer`` the weight is only the starting point of a controller that makes the kept fraction follow the asked one
-    (ours; the papers scan the weight by hand). Without it the weight is the fixed lambda of the reference.
+    With ``steer`` the weight is only the starting point of a controller that makes the kept fraction follow
+    the asked one (ours; the papers scan the weight by hand). Without it the weight is the fixed lambda of the
+    reference.
     """
 
     weight: float = knob(100.0, "lambda, the weight of the penalty", low=0, high=1e7, log=True)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Masked(Part):
-    """W' = M * W; the gradient of the scores passes straight through the mask: dL/dS = G * W, dL/dW = G * M."""
+    """W' = M * W; the gradient of the scores passes straight through the mask: dL/dS = G * W, dL/dW =
+    G * M.
+    """
 
     title: ClassVar[str] = "binary mask"
 
@@ -30,7 +32,8 @@ class Masked(Part):
 class HardConcrete(Part):
     """W' = gate * W with a stochastic gate in [0, 1] while training and its deterministic form at evaluation.
 
-    Training: gate = clip(s * (high - low) + low, 0, 1), s = sigma((ln u - ln(1 - u) + S) / temperature), u uniform.
+    Training: gate = clip(s * (high - low) + low, 0, 1), s = sigma((ln u - ln(1 - u) + S) / temperature), u
+    uniform.
     Evaluation: gate = clip(sigma(S) * (high - low) + low, 0, 1). Source: Louizos, Welling, Kingma 2018.
     """
 

@@ -13,13 +13,18 @@ from analysis.parts.base import Part, knob
 class Cubic(Part):
     """Plateau, cubic, plateau: z + (a - z) * (1 - (p - w) / (1 - w - c))**3 between the plateaus.
 
-    p is progress, w the warm-up, c the cool-down, a the start, z the end. Continuous at both ends. The closed form printed
-    in the paper subtracts the cool-down inside the cube's numerator and would jump; this is the form its code executes.
+    p is progress, w the warm-up, c the cool-down, a the start, z the end. Continuous at both ends. The closed
+    form printed in the paper subtracts the cool-down inside the cube's numerator and would jump; this is the
+    form its code executes.
     Source: Zhu and Gupta 2017; Sanh, Wolf, Rush 2020, equation 5 as executed.
     """
 
-    warmup: float = knob(0.2, "share of the run before the first cut", unit="of the run", low=0, high=1, open="high")
-    cooldown: float = knob(0.4, "share of the run after the last cut", unit="of the run", low=0, high=1, open="high")
+    warmup: float = knob(
+        0.2, "share of the run before the first cut", unit="of the run", low=0, high=1, open="high"
+    )
+    cooldown: float = knob(
+        0.4, "share of the run after the last cut", unit="of the run", low=0, high=1, open="high"
+    )
 
     title: ClassVar[str] = "cubic with plateaus"
 
@@ -27,8 +32,8 @@ class Cubic(Part):
         super().__post_init__()
         if self.warmup + self.cooldown >= 1:
             raise SpecError(
-                f"Cubic.warmup + Cubic.cooldown is {self.warmup + self.cooldown:g}; together they must stay below 1, "
-                "or no step is left in which to prune: lower one of them."
+                f"Cubic.warmup + Cubic.cooldown is {self.warmup + self.cooldown:g}; together they must stay "
+                "below 1, or no step is left in which to prune: lower one of them."
             )
 
     def value(self, progress: float, start: float, end: float) -> float:

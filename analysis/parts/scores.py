@@ -49,8 +49,9 @@ class Random(Part):
 class Movement(Part):
     """A score learned by gradient descent through a straight-through mask: dL/dS = G * W.
 
-    Under plain gradient descent with step a the score is S_T = S_0 - a * sum_t G_t * W_t: it rises for weights that move
-    away from zero and falls for weights that shrink. The sign is kept; |S| would reward shrinking as much as growing.
+    Under plain gradient descent with step a the score is S_T = S_0 - a * sum_t G_t * W_t: it rises for
+    weights that move away from zero and falls for weights that shrink. The sign is kept; |S| would reward
+    shrinking as much as growing.
     Source: Sanh, Wolf, Rush 2020, section 4.
     """
 
@@ -81,7 +82,10 @@ class GateLogit(Movement):
 
     lr: float = knob(0.1, "peak learning rate of the gate logits", low=0, high=10, open="low", log=True)
     init_value: float = knob(
-        math.log(0.9 / 0.1), "gate logit every weight starts with (2.197 opens the gate to 0.98)", low=-20, high=20
+        math.log(0.9 / 0.1),
+        "gate logit every weight starts with (2.197 opens the gate to 0.98)",
+        low=-20,
+        high=20,
     )
 
     title: ClassVar[str] = "gate logit (learned, hard concrete)"

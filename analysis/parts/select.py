@@ -1,8 +1,8 @@
 """Selection: from one score per unit and a budget to kept or pruned, exactly.
 
-Nothing is sorted. The k-th largest of n scores is found by bracketing it between two order statistics of a small sample
-and looking only at what lies between (Floyd and Rivest 1975); a bracket that misses costs one more look, never a wrong
-answer.
+Nothing is sorted. The k-th largest of n scores is found by bracketing it between two order statistics of a
+small sample and looking only at what lies between (Floyd and Rivest 1975); a bracket that misses costs one
+more look, never a wrong answer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ SMALL = 8192  # scores among which the k-th is looked for directly
 def count_kept(keep: float, n: int) -> int:
     """Number of units kept out of n: floor(keep * n).
 
-    ``int(0.29 * 100)`` is 28, because 0.29 * 100 is 28.999...; the small term restores the count a person expects.
+    ``int(0.29 * 100)`` is 28, because 0.29 * 100 is 28.999...; the small term restores the count a person
+    expects.
     """
     return min(n, math.floor(keep * n + 1e-9 * max(1, n) ** 0.5))
 
@@ -46,7 +47,7 @@ def kth_largest(arrays: Sequence[np.ndarray], k: int) -> float:
     above, between = 0, []
     for a in arrays:
         over = a > high
-        above += np.count_nonzero(over)
+        above += int(np.count_nonzero(over))
         between.append(a[(a >= low) ^ over])
     inside = np.concatenate(between)
     if above < k <= above + inside.size:
@@ -76,15 +77,17 @@ def _kth_direct(values: np.ndarray, k: int) -> float:
 def keep_largest(tensors: Sequence[torch.Tensor], k: int) -> list[torch.Tensor]:
     """Marks exactly the k largest values; among equal ones the earlier tensor and the lower index are kept.
 
-    Comparing with the threshold alone keeps none (``>``) or all (``>=``) of tied scores, and all scores are tied at the
-    start of movement pruning. NumPy does the passes on the CPU: its comparisons are four times as fast as torch's.
+    Comparing with the threshold alone keeps none (``>``) or all (``>=``) of tied scores, and all scores are
+    tied at the start of movement pruning. NumPy does the passes on the CPU: its comparisons are four times as
+    fast as torch's.
 
     Args:
         tensors: flat float32 tensors on one device, n values in all.
         k: how many to keep, in [0, n].
 
     Returns:
-        one bool tensor per input; k entries are True in all. NaN is kept only when fewer than k values are numbers.
+        one bool tensor per input; k entries are True in all. NaN is kept only when fewer than k values are
+        numbers.
     """
     n = sum(t.numel() for t in tensors)
     if k >= n:
@@ -94,7 +97,7 @@ def keep_largest(tensors: Sequence[torch.Tensor], k: int) -> list[torch.Tensor]:
     arrays = [t.detach().cpu().numpy() for t in tensors]
     threshold = kth_largest(arrays, k)
     masks = [a >= threshold for a in arrays]
-    surplus = sum(np.count_nonzero(m) for m in masks) - k
+    surplus = sum(int(np.count_nonzero(m)) for m in masks) - k
     if surplus:
         _settle_ties(arrays, masks, threshold, surplus)
     return [torch.from_numpy(m).to(t.device) for m, t in zip(masks, tensors, strict=True)]
@@ -107,7 +110,7 @@ def _settle_ties(arrays: list[np.ndarray], masks: list[np.ndarray], threshold: f
         ties = [np.isnan(a) for a in arrays]
         for mask, tie in zip(masks, ties, strict=True):
             mask |= tie
-            surplus += np.count_nonzero(tie)
+            surplus += int(np.count_nonzero(tie))
     for mask, tie in zip(reversed(masks), reversed(ties), strict=True):
         where = np.flatnonzero(tie)
         drop = where[max(0, where.size - surplus) :]
@@ -119,9 +122,13 @@ def _settle_ties(arrays: list[np.ndarray], masks: list[np.ndarray], threshold: f
 
 @dataclass(frozen=True)
 class TopK(Part):
-    """Keeps exactly floor(keep * n) units with the highest scores, per matrix (local) or over all of them (global)."""
+    """Keeps exactly floor(keep * n) units with the highest scores, per matrix (local) or over all of them
+    (global).
+    """
 
-    scope: str = knob("local", "rank inside each matrix, or over all matrices at once", choices=("local", "global"))
+    scope: str = knob(
+        "local", "rank inside each matrix, or over all matrices at once", choices=("local", "global")
+    )
 
     title: ClassVar[str] = "top-k"
 
@@ -149,8 +156,8 @@ class TopK(Part):
 class SigmoidThreshold(Part):
     """Keeps the units with sigma(S) > tau, and never fewer than a floor per matrix.
 
-    tau = 0.1 is S > -2.1972; tau = 0 keeps everything. The floor int(min_keep * n) + 1 is the reference's; where equal
-    scores straddle it the reference keeps none, here exactly the floor survives.
+    tau = 0.1 is S > -2.1972; tau = 0 keeps everything. The floor int(min_keep * n) + 1 is the reference's;
+    where equal scores straddle it the reference keeps none, here exactly the floor survives.
     """
 
     tau: float = knob(0.1, "final threshold on sigma(S)", low=0, high=1, open="both")

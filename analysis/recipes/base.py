@@ -20,8 +20,8 @@ class Recipe:
         summary: one sentence for lists.
         lineup: one part per slot, with the defaults for a pre-trained encoder on real data.
         keep: fraction kept when nothing is asked.
-        tuned: settings (the grammar of ``--set``) per task source that replace the defaults there; chosen on the
-            development split of that task.
+        tuned: settings (the grammar of ``--set``) per task source that replace the defaults there; chosen on
+            the development split of that task.
     """
 
     name: str

@@ -12,8 +12,18 @@ from analysis.parts.losses import LogitDistillation, Task
 from analysis.spec import RunSpec, TaskSpec, Training, installed_versions, with_settings
 
 COMMON: dict[str, dict[str, Any]] = {
-    "bundled:opinions": {"optimizer.lr": 1e-3, "training.steps": 300, "training.precision": "fp32"},
-    "bundled:digits": {"optimizer.lr": 5e-4, "training.steps": 300, "training.precision": "fp32"},
+    "bundled:opinions": {
+        "optimizer.lr": 1e-3,
+        "training.steps": 400,
+        "training.precision": "fp32",
+        "training.evaluations": 4,
+    },
+    "bundled:digits": {
+        "optimizer.lr": 5e-4,
+        "training.steps": 300,
+        "training.precision": "fp32",
+        "training.evaluations": 4,
+    },
 }
 
 

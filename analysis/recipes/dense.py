@@ -17,7 +17,12 @@ RECIPE = Recipe(
     paper="baseline: ordinary fine-tuning",
     summary="Fine-tunes the model and prunes nothing.",
     lineup=LineUp(
-        score=Magnitude(), units=Weight(), select=TopK(), schedule=Constant(), reparam=Masked(), optimizer=AdamW(lr=5e-5)
+        score=Magnitude(),
+        units=Weight(),
+        select=TopK(),
+        schedule=Constant(),
+        reparam=Masked(),
+        optimizer=AdamW(lr=5e-5),
     ),
     keep=1.0,
 )

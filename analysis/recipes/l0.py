@@ -24,6 +24,6 @@ RECIPE = Recipe(
         schedule=Constant(),
         reparam=HardConcrete(),
         optimizer=AdamW(lr=5e-5),
-        penalty=GatePenalty(weight=100.0),
+        penalty=GatePenalty(weight=10.0),
     ),
 )

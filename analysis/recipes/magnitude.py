@@ -17,6 +17,11 @@ RECIPE = Recipe(
     paper="Han, Pool, Tran, Dally 2015; schedule of Zhu and Gupta 2017; MaP in Sanh, Wolf, Rush 2020",
     summary="Keeps the weights with the largest absolute value, cutting gradually while fine-tuning.",
     lineup=LineUp(
-        score=Magnitude(), units=Weight(), select=TopK(), schedule=Cubic(), reparam=Masked(), optimizer=AdamW(lr=5e-5)
+        score=Magnitude(),
+        units=Weight(),
+        select=TopK(),
+        schedule=Cubic(),
+        reparam=Masked(),
+        optimizer=AdamW(lr=5e-5),
     ),
 )

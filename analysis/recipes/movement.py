@@ -15,7 +15,9 @@ RECIPE = Recipe(
     name="movement",
     title="Movement",
     paper="Sanh, Wolf, Rush 2020, arXiv:2005.07683 (MvP)",
-    summary="Learns a score per weight that rises when the weight moves away from zero, and keeps the highest.",
+    summary=(
+        "Learns a score per weight that rises when the weight moves away from zero, and keeps the highest."
+    ),
     lineup=LineUp(
         score=Movement(lr=0.05),
         units=Weight(),

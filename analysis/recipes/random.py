@@ -17,6 +17,11 @@ RECIPE = Recipe(
     paper="baseline: scores drawn once from a uniform distribution",
     summary="Keeps weights drawn by lot, on the same schedule as the others.",
     lineup=LineUp(
-        score=Random(), units=Weight(), select=TopK(), schedule=Cubic(), reparam=Masked(), optimizer=AdamW(lr=5e-5)
+        score=Random(),
+        units=Weight(),
+        select=TopK(),
+        schedule=Cubic(),
+        reparam=Masked(),
+        optimizer=AdamW(lr=5e-5),
     ),
 )

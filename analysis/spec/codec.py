@@ -76,10 +76,22 @@ def from_dict(data: Any) -> RunSpec:
         raise SpecError(f"schema_version is {found!r}; allowed is a whole number from 1 to {SCHEMA_VERSION}.")
     if found > SCHEMA_VERSION:
         raise SpecError(
-            f"the spec has schema_version {found}, written by a newer version of this program, which reads up to "
-            f"{SCHEMA_VERSION}: update the program or write the spec anew."
+            f"the spec has schema_version {found}, written by a newer version of this program, which reads "
+            f"up to {SCHEMA_VERSION}: update the program or write the spec anew."
         )
-    known = {"schema_version", "name", "recipe", "model", "task", "keep", "seed", "teacher", "training", "parts", "versions"}
+    known = {
+        "schema_version",
+        "name",
+        "recipe",
+        "model",
+        "task",
+        "keep",
+        "seed",
+        "teacher",
+        "training",
+        "parts",
+        "versions",
+    }
     for key in data:
         if key not in known:
             raise SpecError(f"the spec has an unknown key {key!r}; its keys are {', '.join(sorted(known))}.")
@@ -127,7 +139,9 @@ def _line_up(data: Mapping[str, Any]) -> LineUp:
 
 
 def fingerprint(spec: RunSpec) -> str:
-    """Eight hex digits that name what is computed; labels, versions and fields left at their default do not count."""
+    """Eight hex digits that name what is computed; labels, versions and fields left at their default do not
+    count.
+    """
     data = to_dict(spec)
     del data["name"], data["versions"], data["schema_version"]
     data["task"] = _without_defaults(TaskSpec, data["task"])

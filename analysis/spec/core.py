@@ -47,7 +47,8 @@ class TaskSpec(Part):
         super().__post_init__()
         if not self.source.strip():
             raise SpecError(
-                "TaskSpec.source is empty; allowed is bundled:opinions, bundled:digits, a file, a folder or a hub name."
+                "TaskSpec.source is empty; allowed is bundled:opinions, bundled:digits, a file, a folder or "
+                "a hub name."
             )
 
 
@@ -58,14 +59,22 @@ class Training(Part):
     steps: int = knob(400, "optimizer steps", unit="steps", low=1, high=10_000_000, log=True)
     batch: int = knob(32, "examples per optimizer step", unit="examples", low=1, high=65536)
     accumulate: int = knob(1, "parts into which a batch is cut to save memory", low=1, high=65536)
-    precision: str = knob("auto", "auto: bfloat16 where the hardware has it", choices=("auto", "fp32", "bf16"))
+    precision: str = knob(
+        "auto", "auto: bfloat16 where the hardware has it", choices=("auto", "fp32", "bf16")
+    )
     device: str = knob("auto", "auto: CUDA when there is one", choices=("auto", "cpu", "cuda"))
     threads: int = knob(0, "CPU threads; 0 = fair share of this machine", unit="threads", low=0, high=1024)
     evaluations: int = knob(8, "evaluations on the development split during the run", low=0, high=1000)
-    snapshots: int = knob(1, "times the masks and scores are written; the last is the final one", low=1, high=1000)
+    snapshots: int = knob(
+        1, "times the masks and scores are written; the last is the final one", low=1, high=1000
+    )
     points: int = knob(20000, "weights sampled for the scatter", unit="weights", low=100, high=1_000_000)
-    refresh: int = knob(1, "optimizer steps between two selections of the mask", unit="steps", low=1, high=10_000)
-    checkpoint_seconds: int = knob(60, "seconds between two checkpoints for resuming", unit="s", low=1, high=86400)
+    refresh: int = knob(
+        1, "optimizer steps between two selections of the mask", unit="steps", low=1, high=10_000
+    )
+    checkpoint_seconds: int = knob(
+        60, "seconds between two checkpoints for resuming", unit="s", low=1, high=86400
+    )
 
     title: ClassVar[str] = "training"
 
@@ -73,7 +82,8 @@ class Training(Part):
         super().__post_init__()
         if self.accumulate > self.batch:
             raise SpecError(
-                f"Training.accumulate is {self.accumulate}; it cuts a batch of {self.batch} and must not exceed it."
+                f"Training.accumulate is {self.accumulate}; it cuts a batch of {self.batch} and must not "
+                "exceed it."
             )
 
 
@@ -93,11 +103,15 @@ class LineUp:
 
     def __post_init__(self) -> None:
         for slot in ("select", "reparam"):
-            needs_learned = type(getattr(self, slot)).__name__ in ("SigmoidThreshold", "OpenGate", "HardConcrete")
+            needs_learned = type(getattr(self, slot)).__name__ in (
+                "SigmoidThreshold",
+                "OpenGate",
+                "HardConcrete",
+            )
             if needs_learned and not self.score.learned:
                 raise SpecError(
-                    f"{slot} is {type(getattr(self, slot)).__name__}, which needs a learned score, but the score is "
-                    f"{type(self.score).__name__}; choose Movement or GateLogit, or another {slot}."
+                    f"{slot} is {type(getattr(self, slot)).__name__}, which needs a learned score, but the "
+                    f"score is {type(self.score).__name__}; choose Movement or GateLogit, or another {slot}."
                 )
         if self.penalty is not None and not self.score.learned:
             raise SpecError(
@@ -128,23 +142,35 @@ class RunSpec:
             raise SpecError(f"seed is {self.seed!r}; allowed is a whole number in [0, 2147483647].")
         if not isinstance(self.model, str) or not self.model.strip() or len(self.model) > 4096:
             raise SpecError(
-                f"model is {str(self.model)[:60]!r}; allowed is bundled:text, bundled:digits, run:ID, a folder or a hub id."
+                f"model is {str(self.model)[:60]!r}; allowed is bundled:text, bundled:digits, run:ID, a "
+                "folder or a hub id."
             )
         check_name(self.name)
         if self.teacher and self.parts.distillation is None:
-            raise SpecError(f"teacher is {self.teacher!r} but no distillation loss uses it; add one or drop the teacher.")
+            raise SpecError(
+                f"teacher is {self.teacher!r} but no distillation loss uses it; add one or drop the teacher."
+            )
         if self.parts.distillation is not None and not self.teacher:
-            raise SpecError("distillation needs a teacher: give a fine-tuned model, as run:ID or a folder, or drop it.")
+            raise SpecError(
+                "distillation needs a teacher: give a fine-tuned model, as run:ID or a folder, or drop it."
+            )
 
 
 def _check_keep(recipe: str, keep: Any) -> None:
-    if isinstance(keep, bool) or not isinstance(keep, int | float) or not math.isfinite(keep) or not 0 < keep <= 1:
+    if (
+        isinstance(keep, bool)
+        or not isinstance(keep, int | float)
+        or not math.isfinite(keep)
+        or not 0 < keep <= 1
+    ):
         raise SpecError(
             f"keep is {keep!r}; allowed is a number in (0, 1], the fraction of prunable weights that stays: "
             "0.03 keeps 3 %."
         )
     if recipe == "dense" and keep != 1:
-        raise SpecError(f"keep is {keep!r} for the recipe dense, which prunes nothing; allowed is 1, or another recipe.")
+        raise SpecError(
+            f"keep is {keep!r} for the recipe dense, which prunes nothing; allowed is 1, or another recipe."
+        )
 
 
 def check_name(name: str) -> None:
@@ -162,7 +188,8 @@ def check_name(name: str) -> None:
     bad = sorted({c for c in name if c in "<>" or not c.isprintable()})
     if bad:
         raise SpecError(
-            f"name is {name!r} and holds {', '.join(map(repr, bad))}; allowed are printable characters without < and >."
+            f"name is {name!r} and holds {', '.join(map(repr, bad))}; allowed are printable characters "
+            "without < and >."
         )
 
 

@@ -20,9 +20,10 @@ def with_settings(spec: RunSpec, settings: Mapping[str, Any]) -> RunSpec:
 
     Args:
         spec: where to start from.
-        settings: name to value. Names are ``slot.field`` (``score.lr``, ``schedule.warmup``, ``penalty.weight``),
-            ``slot.type`` (another part in that slot, ``none`` to empty an optional one), ``data.field`` or
-            ``task.field`` for the columns and limits of the task (``task.text``), ``training.field``; values may be text.
+        settings: name to value. Names are ``slot.field`` (``score.lr``, ``schedule.warmup``,
+            ``penalty.weight``), ``slot.type`` (another part in that slot, ``none`` to empty an optional one),
+            ``data.field`` or ``task.field`` for the columns and limits of the task (``task.text``),
+            ``training.field``; values may be text.
 
     Returns:
         a new spec.

@@ -129,6 +129,12 @@ def _parse(lines: list[bytes], kinds: frozenset[str] | None) -> tuple[list[dict[
     if kinds is not None:
         wanted = [f'"{kind}"'.encode() for kind in {*kinds, RESUME}]
         lines = [line for line in lines if any(word in line for word in wanted)]
+    try:  # all lines as one array: nearly twice as fast as one by one, and the common case
+        together = json.loads(b"[" + b",".join(lines) + b"]")
+    except (ValueError, RecursionError):
+        together = []
+    if len(together) == len(lines) and all(isinstance(row, dict) for row in together):
+        return together, 0
     rows: list[dict[str, Any]] = []
     bad = 0
     for line in lines:

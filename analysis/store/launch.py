@@ -98,6 +98,7 @@ def ensure_runner(runs: Path) -> None:
         **os.environ,
         "TOKENIZERS_PARALLELISM": "false",  # its threads do not survive the fork into a worker
         "OPENBLAS_NUM_THREADS": "1",
+        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # the usual check would start CUDA before the fork
         "PYTHONUNBUFFERED": "1",
     }
     with open(runs / RUNNER_LOG, "ab") as log:

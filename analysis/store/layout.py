@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -154,10 +156,16 @@ def read_json(path: Path) -> Any:
         OSError: the file is not there or cannot be read.
         ValueError: it holds no JSON, or is larger than 8 MiB, which nothing here writes.
     """
-    with open(path, "rb") as file:
-        data = file.read(_LARGEST_JSON + 1)
-    if len(data) > _LARGEST_JSON:
-        raise ValueError("it is larger than 8 MiB")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait for a writer
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        if status.st_size > _LARGEST_JSON:
+            raise ValueError("it is larger than 8 MiB")
+        data = os.read(descriptor, status.st_size)
+    finally:
+        os.close(descriptor)
     try:
         return json.loads(data)
     except RecursionError as error:

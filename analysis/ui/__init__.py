@@ -1,1 +1,3 @@
-"""Streamlit widgets shared by the pages: navigation, pickers, forms, charts, live parts and errors as sentences."""
+"""Streamlit widgets shared by the pages: navigation, pickers, forms, charts, live parts and errors as
+sentences.
+"""

@@ -21,6 +21,7 @@ Box = dict[str, float]
 
 
 def parse(texts: list[str]) -> Box | None:
+    """The box written in an address as four numbers between commas; None when it is not one."""
     try:
         numbers = [float(word) for word in texts[0].split(",")] if texts else []
     except ValueError:

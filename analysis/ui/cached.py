@@ -1,4 +1,6 @@
-"""Frames kept between reruns, keyed by the files they were read from (path, time of change, size), in bounded number."""
+"""Frames kept between reruns, keyed by the files they were read from (path, time of change, size), in bounded
+number.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ _WATCHED = (
 
 
 def stamp(path: Path, names: tuple[str, ...] = _WATCHED) -> Stamp:
-    """What identifies the content of a folder: name, time of change (ns) and size of the files that matter."""
+    """What identifies the content of a folder: name, time of change (ns) and size of the files that
+    matter.
+    """
     found = []
     for name in names:
         try:
@@ -59,7 +63,8 @@ def _frame(name: str, path: str, arguments: tuple[tuple[str, Any], ...], files: 
 
 
 def frame(name: str, path: Path, **arguments: Any) -> Any:
-    """Calls a function of `analysis.frames` on one run, or gives back what it returned while no file has changed.
+    """Calls a function of `analysis.frames` on one run, or gives back what it returned while no file has
+    changed.
 
     Args:
         name: name of the function.
@@ -94,5 +99,7 @@ def results(runs_dir: Path) -> pd.DataFrame:
 
 
 def runs(runs_dir: Path) -> list[RunInfo]:
-    """All runs, own ones first and newest first; read anew each time, because a state also depends on a lock."""
+    """All runs, own ones first and newest first; read anew each time, because a state also depends on
+    a lock.
+    """
     return run_store.list_runs(runs_dir)

@@ -1,4 +1,6 @@
-"""One chart widget for every page: zoom, box and legend survive new data, and the browser applies the theme."""
+"""One chart widget for every page: zoom, box and legend survive new data, and the browser applies the
+theme.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ _mount = st.components.v2.component(
     "pruning_lab_chart",
     css=(_ASSETS / "chart.css").read_text(encoding="utf-8"),
     js=(_ASSETS / "chart.js").read_text(encoding="utf-8"),
-    isolate_styles=False,  # plotly.js puts its styles into the document's head, which a shadow root would not see
+    # plotly.js puts its styles into the document's head, which a shadow root would not see.
+    isolate_styles=False,
 )
 
 

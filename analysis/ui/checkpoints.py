@@ -1,4 +1,6 @@
-"""Opening a checkpoint: a path below the allowed folders, inspected in a process of its own, kept by its stamp."""
+"""Opening a checkpoint: a path below the allowed folders, inspected in a process of its own, kept by its
+stamp.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ LISTED = 100
 
 
 def roots() -> list[Path]:
-    """The folders below which checkpoints may be opened: runs, this repository, the working folder, and two variables."""
+    """The folders below which checkpoints may be opened: runs, this repository, the working folder, and two
+    variables.
+    """
     named = [Path(value) for variable in VARIABLES if (value := os.environ.get(variable))]
     return list(dict.fromkeys(path.resolve() for path in (nav.runs_dir(), ROOT, Path.cwd(), *named)))
 
@@ -53,7 +57,9 @@ def allowed(text: str) -> Path:
 
 
 def offered() -> dict[str, str]:
-    """Checkpoints that need no typing: models of finished runs, bundled weights, and what the variables name."""
+    """Checkpoints that need no typing: models of finished runs, bundled weights, and what the
+    variables name.
+    """
     runs = [info for info in cached.runs(nav.runs_dir()) if (info.path / "model").is_dir()]
     found = {str(info.path / "model"): f"Run · {pick.label(info)}" for info in runs[:LISTED]}
     for file in sorted((ROOT / "analysis" / "bundle").rglob("*.safetensors"))[:LISTED]:
@@ -67,7 +73,9 @@ def offered() -> dict[str, str]:
 
 
 def _openable(path: Path) -> list[Path]:
-    """What can be opened at a path, judged by names alone: a file, a model folder, or the files of a folder of several."""
+    """What can be opened at a path, judged by names alone: a file, a model folder, or the files of a folder
+    of several.
+    """
     if path.is_file():
         return [path] if path.suffix == ".safetensors" else []
     files = sorted(path.glob("*.safetensors"))
@@ -117,7 +125,8 @@ def _stamp(path: Path) -> str:
 
 
 def inspected(path: Path) -> Path:
-    """The folder with the inspection of a checkpoint, made now in a process of its own unless it is there already.
+    """The folder with the inspection of a checkpoint, made now in a process of its own unless it is there
+    already.
 
     Raises:
         ModelError: the checkpoint cannot be read.

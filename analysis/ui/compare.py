@@ -1,22 +1,30 @@
-"""What the start page compares: recorded curves of the bundled task, and the runs this visitor has started."""
+"""What the start page compares: recorded curves of the bundled task, and the runs this visitor has
+started.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import streamlit as st
 
 from analysis import frames
 from analysis.bundle import demo
 from analysis.errors import LabError
+from analysis.figures.theme import recipe_title
 from analysis.frames.verdict import SAME
 from analysis.recipes.build import COMMON
+from analysis.store.launch import ensure_runner
 from analysis.store.runs import RunInfo, find_run
-from analysis.ui import plans
+from analysis.ui import guard, live, plans
 
+log = logging.getLogger(__name__)
 SHARED_LR = float(COMMON[demo.TASK]["optimizer.lr"])
 EQUAL, BEST = "the same weight learning rate", "each at its best learning rate"
 PANEL = "with"
@@ -38,7 +46,8 @@ class Comparison:
 def comparison(
     results: pd.DataFrame, own: Sequence[str] = (), model: str = demo.MODEL, task: str = demo.TASK
 ) -> Comparison:
-    """Gathers the two sides: all runs at the learning rate that suits the dense model, and each recipe at its best.
+    """Gathers the two sides: all runs at the learning rate that suits the dense model, and each recipe at its
+    best.
 
     Args:
         results: a frame of ``frames.results``.
@@ -85,9 +94,24 @@ def _headline(curves: pd.DataFrame) -> str:
 
 
 def start(runs: Path, further: bool, seed: int = 0) -> list[str]:
-    """Starts the first pair and, when asked, the dense model and the pairs at the other keeps; returns the ids."""
+    """Starts the first pair and, when asked, the dense model and the pairs at the other keeps; returns the
+    ids.
+    """
     wanted = demo.comparison(seed=seed)
     return plans.launch(runs, wanted if further else wanted[: len(demo.RECIPES)])
+
+
+def warm(runs: Path) -> None:
+    """Has the runner import torch while the visitor still reads, so that a press begins to train at once.
+
+    ``PRUNING_LAB_WARM=0`` leaves that to the press itself.
+    """
+    if os.environ.get("PRUNING_LAB_WARM", "1") == "0":
+        return
+    try:
+        ensure_runner(runs)
+    except LabError as error:  # said again, and on the page, when a button is pressed
+        log.info("no runner is kept ready: %s", error)
 
 
 def known(runs: Path, ids: Sequence[str]) -> list[RunInfo]:
@@ -115,3 +139,19 @@ def outcome(results: pd.DataFrame, ids: Sequence[str]) -> list[str]:
     rows = results[results["run"].isin(list(ids)) & (results["recipe"] != "dense")]
     curves = frames.curves(rows, by=("recipe",))
     return frames.verdict(curves) if curves["recipe"].nunique() > 1 else []
+
+
+def progress(mine: Sequence[RunInfo], results: pd.DataFrame) -> None:
+    """A visitor's comparison as it lands: a column of bars per recipe, then what the pairs say."""
+    done = values(results, [info.id for info in mine])
+    recipes = list(dict.fromkeys(info.recipe for info in mine))
+    with st.container(border=True):
+        for column, recipe in zip(st.columns(len(recipes)), recipes, strict=True):
+            with column:
+                st.markdown(f"**{recipe_title(recipe).capitalize()}**")
+                for info in mine:
+                    if info.recipe == recipe:
+                        live.bar(info, "", done.get(info.id, ""))
+        said = outcome(results, list(done))
+        if said:
+            st.success("\n".join(f"- {guard.escape(text)}" for text in said), icon=":material/insights:")

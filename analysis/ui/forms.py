@@ -35,7 +35,7 @@ def slots(spec: RunSpec) -> dict[str, Part]:
 
 def knobs_of(part: Part) -> tuple[Knob, ...]:
     """The hyper-parameters of a part, in the order of its fields."""
-    return knobs(type(part))  # type: ignore[arg-type]
+    return knobs(type(part))
 
 
 def _words(knob: Knob) -> str:
@@ -49,7 +49,7 @@ def _help(knob: Knob) -> str:
 
 
 def field(knob: Knob, current: Any, key: str) -> Any:
-    """One widget for one hyper-parameter; ranges are checked where the spec is built, which explains them in words."""
+    """One widget for one hyper-parameter; its range is checked where the spec is built, in words."""
     common: dict[str, Any] = {"help": _help(knob)}
     if knob.choices is not None:
         return url.select(_words(knob), knob.choices, key=key, default=current, **common)

@@ -13,7 +13,10 @@ from analysis.errors import LabError
 
 log = logging.getLogger(__name__)
 FLASH = "lab.flash"
-UNEXPECTED = "Something unexpected happened here; the server's log has the details. Reload the page or go to another one."
+UNEXPECTED = (
+    "Something unexpected happened here; the server's log has the details. "
+    "Reload the page or go to another one."
+)
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&=\"'^])")
 
 
@@ -34,7 +37,9 @@ def escape(text: object, limit: int = 600) -> str:
 
 
 def sentence(error: Exception) -> str:
-    """The sentence shown for an error: its own when it is one of ours, a general one (and a log entry) otherwise."""
+    """The sentence shown for an error: its own when it is one of ours, a general one (and a log entry)
+    otherwise.
+    """
     if isinstance(error, LabError):
         return str(error)
     log.error("unexpected error on a page", exc_info=error)
@@ -43,7 +48,9 @@ def sentence(error: Exception) -> str:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Runs part of a page; an error inside becomes one sentence in its place and the rest of the page goes on."""
+    """Runs part of a page; an error inside becomes one sentence in its place and the rest of the page goes
+    on.
+    """
     try:
         yield
     except (
@@ -53,7 +60,9 @@ def guarded() -> Iterator[None]:
 
 
 def action(work: Callable[..., None]) -> Callable[..., None]:
-    """Wraps a button's callback, which runs before the page: an error waits in the session and is shown on top."""
+    """Wraps a button's callback, which runs before the page: an error waits in the session and is shown on
+    top.
+    """
 
     def run(*args: object, **kwargs: object) -> None:
         try:

@@ -122,7 +122,9 @@ def _launch(wanted: Sequence[RunSpec]) -> None:
 
 
 def button(wanted: Sequence[RunSpec]) -> None:
-    """The one button, beside it the specs it starts; a press is handled before the page is drawn, exactly once."""
+    """The one button, beside it the specs it starts; a press is handled before the page is drawn, exactly
+    once.
+    """
     number = f"{len(wanted)} run{'s' if len(wanted) > 1 else ''}"
     name, body = plans.download(wanted)
     with st.container(horizontal=True, vertical_alignment="center"):

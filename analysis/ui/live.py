@@ -1,4 +1,6 @@
-"""Parts of a page that follow running runs: redrawn once a second while something runs, and not at all otherwise."""
+"""Parts of a page that follow running runs: redrawn once a second while something runs, and not at all
+otherwise.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ def follow(draw: Callable[[], bool], active: bool) -> None:
 
     Args:
         draw: draws it, and says whether something still runs; the page is drawn anew when that ends.
-        active: whether something runs now; without it the part is drawn once and no timer is left in the browser.
+        active: whether something runs now; without it the part is drawn once and no timer is left in the
+            browser.
     """
 
     @st.fragment(run_every=TICK if active else None)
@@ -52,9 +55,17 @@ def duration(seconds: float) -> str:
 
 
 def bar(info: RunInfo, title: str, result: str = "") -> None:
-    """One run as a progress bar with its state, what is left, and its result once there is one."""
-    words = [f":material/{ICONS.get(info.state, 'help')}: **{escape(title)}**", f"{percent(info.keep)} kept"]
-    words += [escape(f"{short_name(info.task)}, seed {info.seed}")] if info.task else []
+    """One run as a progress bar with its state, what is left, and its result once there is one.
+
+    Args:
+        info: the run.
+        title: what it is called; "" where the heading above says it, and only the keep is named.
+        result: what it measured, "" for not yet.
+    """
+    icon = f":material/{ICONS.get(info.state, 'help')}:"
+    kept = f"{percent(info.keep)} kept"
+    words = [f"{icon} **{escape(title)}**", kept] if title else [f"{icon} {kept}"]
+    words += [escape(f"{short_name(info.task)}, seed {info.seed}")] if info.task and title else []
     if result:
         words.append(result)
     elif info.state == "running":

@@ -12,11 +12,14 @@ from analysis.store.layout import ROOT, default_runs_dir
 
 ICON = Path(__file__).resolve().parent / "assets" / "icon.png"
 LOGO = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 168 32" width="168" height="32">
-<g fill="#1674FF"><rect x="0" y="2" width="8" height="8" rx="2"/><rect x="10" y="12" width="8" height="8" rx="2"/>
+<g fill="#1674FF"><rect x="0" y="2" width="8" height="8" rx="2"/>
+<rect x="10" y="12" width="8" height="8" rx="2"/>
 <rect x="20" y="22" width="8" height="8" rx="2"/><rect x="20" y="2" width="8" height="8" rx="2"/></g>
 <g fill="none" stroke="#8A93A5" stroke-width="1.4"><rect x="10.7" y="2.7" width="6.6" height="6.6" rx="1.6"/>
-<rect x=".7" y="12.7" width="6.6" height="6.6" rx="1.6"/><rect x="20.7" y="12.7" width="6.6" height="6.6" rx="1.6"/>
-<rect x=".7" y="22.7" width="6.6" height="6.6" rx="1.6"/><rect x="10.7" y="22.7" width="6.6" height="6.6" rx="1.6"/></g>
+<rect x=".7" y="12.7" width="6.6" height="6.6" rx="1.6"/>
+<rect x="20.7" y="12.7" width="6.6" height="6.6" rx="1.6"/>
+<rect x=".7" y="22.7" width="6.6" height="6.6" rx="1.6"/>
+<rect x="10.7" y="22.7" width="6.6" height="6.6" rx="1.6"/></g>
 <text x="38" y="22" font-family="Source Sans, Helvetica, Arial, sans-serif" font-size="17" font-weight="600"
 fill="#7A8394">Pruning lab</text></svg>"""
 

@@ -107,7 +107,9 @@ def several(
 
 
 def snapshot(info: RunInfo, folder: str = "masks") -> int | None:
-    """Lets the visitor choose the step whose mask is shown; None is the latest, the only choice when there is one."""
+    """Lets the visitor choose the step whose mask is shown; None is the latest, the only choice when there is
+    one.
+    """
     steps = numbers(info.path / folder)
     if len(steps) < 2:
         return None
@@ -141,7 +143,9 @@ def names(infos: Sequence[RunInfo]) -> dict[str, RunInfo]:
 
 
 def sites(info: RunInfo) -> list[str] | None:
-    """Lets the visitor narrow the view to layers, roles or one site; returns the names, None for all sites."""
+    """Lets the visitor narrow the view to layers, roles or one site; returns the names, None for all
+    sites.
+    """
     frame = cached.frame("sites", info.path)
     with st.container(horizontal=True):
         layers = url.many(
@@ -229,10 +233,14 @@ def overlap_sentence(frame: pd.DataFrame, a: str, b: str) -> str:
     """The overall overlap of two masks beside chance, in one sentence."""
     whole = frame[frame["site"] == "overall"]
     if whole.empty or not math.isfinite(float(whole["jaccard"].iloc[0])):
-        return f"{a} and {b} have no matrix of the same name and shape in common, so their masks cannot be compared."
+        return (
+            f"{a} and {b} have no matrix of the same name and shape in common, so their masks cannot be "
+            "compared."
+        )
     row = whole.iloc[0]
     times = f", {row['jaccard'] / row['expected']:.1f} times chance" if row["expected"] > 0 else ""
     return (
-        f"{a[:1].upper()}{a[1:]} and {b} keep {int(row['kept_a']):,} and {int(row['kept_b']):,} weights and share {int(row['both']):,}: "
+        f"{a[:1].upper()}{a[1:]} and {b} keep {int(row['kept_a']):,} and {int(row['kept_b']):,} weights and "
+        f"share {int(row['both']):,}: "
         f"an overlap of {percent(row['jaccard'])}, where chance gives {percent(row['expected'])}{times}."
     )

@@ -1,4 +1,6 @@
-"""From the choices on the launch page to specs, and from a spec back to those choices or to a command line."""
+"""From the choices on the launch page to specs, and from a spec back to those choices or to a command
+line.
+"""
 
 from __future__ import annotations
 
@@ -175,7 +177,9 @@ def address(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def download(wanted: Sequence[RunSpec]) -> tuple[str, bytes]:
-    """One spec as JSON, or several as a ZIP of JSON files, each of which ``python -m analysis run FILE`` takes."""
+    """One spec as JSON, or several as a ZIP of JSON files, each of which ``python -m analysis run FILE``
+    takes.
+    """
     texts = {
         f"{i:03d}-{s.recipe}-{s.keep:g}-s{s.seed}.json": layout.to_json(to_dict(s), 1)
         for i, s in enumerate(wanted)

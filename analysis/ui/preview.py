@@ -1,4 +1,6 @@
-"""What runs will cost and what their schedule will be, before a second is spent; every figure here is an estimate."""
+"""What runs will cost and what their schedule will be, before a second is spent; every figure here is an
+estimate.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ CURVE_POINTS = 120
 
 @dataclass(frozen=True)
 class Cost:
-    """An estimate: wall-clock minutes, memory per run (MB), disk for all runs (MB), and where the speed is from."""
+    """An estimate: wall-clock minutes, memory per run (MB), disk for all runs (MB), and where the speed is
+    from.
+    """
 
     runs: int
     at_once: int
@@ -36,7 +40,8 @@ class Cost:
 def estimate(wanted: Sequence[RunSpec], known: Sequence[RunInfo], runs: Path) -> Cost:
     """Estimates what a set of runs costs on this machine.
 
-    Time is seconds per example of a step, the median over finished runs of the same model, times steps and batch.
+    Time is seconds per example of a step, the median over finished runs of the same model, times steps and
+    batch.
 
     Args:
         wanted: the runs to be started.
@@ -73,7 +78,9 @@ def _speed(info: RunInfo) -> float:
 
 
 def _size(model: str, known: Sequence[RunInfo]) -> tuple[float, float]:
-    """Prunable weights and all weights of a model: from a run of it, else from its files, else of a small BERT."""
+    """Prunable weights and all weights of a model: from a run of it, else from its files, else of a small
+    BERT.
+    """
     for info in known:
         if info.model == model:
             counts = frames.counts(info.path)
@@ -95,8 +102,8 @@ def schedule(spec: RunSpec) -> pd.DataFrame:
         spec: the run.
 
     Returns:
-        columns progress in [0, 1], curve, value in [0, 1]: keep is the scheduled fraction kept, the others are shares
-        of their peak.
+        columns progress in [0, 1], curve, value in [0, 1]: keep is the scheduled fraction kept, the others
+        are shares of their peak.
     """
     parts = spec.parts
     start, end = parts.select.span(spec.keep)

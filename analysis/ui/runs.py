@@ -59,7 +59,9 @@ def table(infos: Sequence[RunInfo], results: pd.DataFrame) -> None:
 
 
 def recent(infos: Sequence[RunInfo]) -> list[str]:
-    """The runs shown at first: those at work, else the visitor's last two, else recorded ones that compare."""
+    """The runs shown at first: those at work, else the visitor's last two, else recorded ones that
+    compare.
+    """
     working = [info.id for info in infos if info.state == "running"]
     own = [info.id for info in infos if not info.recorded and info.progress > 0]
     return (working or own[:2])[:6] or pick.rivals(infos, None, 2)
@@ -79,7 +81,9 @@ def state_line(run_id: str) -> bool:
     if info is None:
         return False
     live.bar(info, pick.title(info))
-    facts = f"Model {info.model}, task {info.task}, seed {info.seed}, attempt {info.attempt}, folder {info.path}"
+    facts = (
+        f"Model {info.model}, task {info.task}, seed {info.seed}, attempt {info.attempt}, folder {info.path}"
+    )
     st.caption(guard.escape(facts))
     return not info.over
 

@@ -41,7 +41,9 @@ def routes() -> list[Route]:
 
 @lru_cache(maxsize=1)
 def bundled_plotly() -> str:
-    """Path of the plotly.js inside Streamlit, used when our own route is not mounted; empty when not found."""
+    """Path of the plotly.js inside Streamlit, used when our own route is not mounted; empty when not
+    found.
+    """
     folder = Path(streamlit.__file__).parent / "static" / "static" / "js"
     found = sorted(folder.glob("PlotlyChart.*.js"))
     return f"static/js/{found[0].name}" if found else ""

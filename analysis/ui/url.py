@@ -1,7 +1,7 @@
 """Widgets whose value lives in the address bar, so that a copied link restores the view.
 
-Streamlit's own binding writes the label of an option into the address; here it is the value (a run's id), it may be
-shared between pages, and a page can be opened with values of another page's form.
+Streamlit's own binding writes the label of an option into the address; here it is the value (a run's id), it
+may be shared between pages, and a page can be opened with values of another page's form.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ LARGEST = 2**53
 
 
 def _memory(kind: str) -> dict[str, Any]:
-    """What this session remembers: "shared" choices that pages hand on, "written" texts we put into the address."""
+    """What this session remembers: "shared" choices that pages hand on, "written" texts we put into the
+    address.
+    """
     memory: dict[str, Any] = st.session_state.setdefault(f"lab.{kind}", {})
     return memory
 
@@ -26,7 +28,9 @@ def read(key: str) -> list[str]:
 
 
 def write(key: str, value: Any, default: Any = None) -> None:
-    """Puts a value into the address, or takes it out when it is the default; an unchanged address is not sent again."""
+    """Puts a value into the address, or takes it out when it is the default; an unchanged address is not sent
+    again.
+    """
     texts = [str(v) for v in value] if isinstance(value, (list, tuple)) else [str(value)]
     if value == default or value is None:
         if key in st.query_params:
@@ -37,9 +41,11 @@ def write(key: str, value: Any, default: Any = None) -> None:
 
 
 def _seed(key: str, default: Any, parse: Callable[[list[str]], Any], shared: bool) -> None:
-    """Gives a widget its first value: from the address, else what it was, else from another page, else the default.
+    """Gives a widget its first value: from the address, else what it was, else from another page, else the
+    default.
 
-    An address that differs from what we wrote last came from a link, and wins over the state left by another page.
+    An address that differs from what we wrote last came from a link, and wins over the state left by another
+    page.
     """
     texts = read(key)
     linked = bool(texts) and texts != _memory("written").get(key)

@@ -9,8 +9,8 @@ from analysis.figures import layers, tensors
 from analysis.ui import charts, checkpoints, guard, pick, story, url
 
 CLAIM = (
-    "**Sparsity is a share, and a share needs its denominator.** Open any checkpoint in safetensors and see what is zero, "
-    "where, and out of what. A process of its own reads it; nothing in it is ever executed."
+    "**Sparsity is a share, and a share needs its denominator.** Open any checkpoint in safetensors and see "
+    "what is zero, where, and out of what. A process of its own reads it; nothing in it is ever executed."
 )
 VIEWS = {"layers": "Layers", "tensors": "Tensors", "shares": "Denominators"}
 

@@ -33,7 +33,6 @@ with story.page("Curves", CLAIM):
         dark=charts.dark(),
     )
     charts.chart(figure, key="curves", revision=f"{axis}{log}{facet}")
-    for sentence in found.sentences:
-        st.markdown(f"- {guard.escape(sentence)}")
+    st.markdown("\n".join(f"- {guard.escape(sentence)}" for sentence in found.sentences))
     charts.data(found.curves, figure, name="curves")
     charts.data(found.points, name="runs", title="Single runs and downloads")

@@ -7,7 +7,10 @@ import streamlit as st
 from analysis.figures import layers as figures
 from analysis.ui import cached, charts, pick, story, url
 
-CLAIM = "**The same sparsity can be spread in many ways.** See which layers and roles a run emptied, down to a single mask."
+CLAIM = (
+    "**The same sparsity can be spread in many ways.** See which layers and roles a run emptied, "
+    "down to a single mask."
+)
 VIEWS = {"map": "Map", "bars": "Several runs", "structure": "Emptied structures", "mask": "One mask"}
 
 with story.page("Layers", CLAIM):

@@ -9,8 +9,8 @@ from analysis.figures import scatter
 from analysis.ui import boxes, cached, charts, guard, pick, story, url
 
 CLAIM = (
-    "**Every weight has a size and a score; the score decides.** Magnitude keeps what lies far left and right, movement "
-    "what lies high. Draw a box to see in which layers and roles its weights live."
+    "**Every weight has a size and a score; the score decides.** Magnitude keeps what lies far left and "
+    "right, movement what lies high. Draw a box to see in which layers and roles its weights live."
 )
 PLANES = {"score": "Weight × score", "start": "Pre-trained × final weight"}
 

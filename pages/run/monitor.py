@@ -8,7 +8,10 @@ from analysis import frames
 from analysis.figures import live as figures
 from analysis.ui import cached, charts, live, nav, pick, runs, story, url
 
-CLAIM = "**Every run, its state, and how its loss, quality and keep developed.** Zoom stays while new points arrive."
+CLAIM = (
+    "**Every run, its state, and how its loss, quality and keep developed.** "
+    "Zoom stays while new points arrive."
+)
 
 
 def table() -> bool:
@@ -25,11 +28,12 @@ def curves() -> bool:
     recipes = {label: info.recipe for label, info in chosen.items()}
     losses, evals, keeps = (frames.many(paths, kind) for kind in ("losses", "evals", "keeps"))
     common = {"recipes": recipes, "dark": charts.dark()}
+    smooth = st.session_state.get("smooth", 5)
     left, right = st.columns(2)
     with left:
         charts.chart(figures.metric(evals, **common), key="metric")
     with right:
-        charts.chart(figures.loss(losses, **common), key="loss")
+        charts.chart(figures.loss(losses, smooth=smooth, **common), key="loss")
     charts.chart(figures.keep(keeps, **common), key="keep")
     return live.busy(list(chosen.values()))
 
@@ -40,6 +44,13 @@ with story.page("Monitor", CLAIM):
     live.follow(table, live.busy(infos))
     readable = [info for info in infos if info.state != "unreadable"]
     chosen = pick.several(readable, "Runs in the figures", "runs", runs.recent(readable))
+    url.switch(
+        "Loss averaged over",
+        [1, 5, 15],
+        key="smooth",
+        default=5,
+        name=lambda n: f"{n} values" if n > 1 else "nothing",
+    )
     live.follow(curves, live.busy(chosen))
 
     st.subheader("One run")

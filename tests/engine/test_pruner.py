@@ -21,7 +21,12 @@ from analysis.parts.schedules import Cubic
 from analysis.recipes import RECIPES
 
 CONFIG = hf.BertConfig(
-    hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=32, vocab_size=50, hidden_dropout_prob=0.0
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=32,
+    vocab_size=50,
+    hidden_dropout_prob=0.0,
 )
 
 
@@ -52,7 +57,9 @@ def test_exact_count_per_matrix(model: nn.Module, recipe: str, keep: float) -> N
 
 
 @pytest.mark.parametrize("recipe", ["random", "magnitude", "movement", "soft_movement", "l0"])
-def test_exported_model_computes_what_the_masked_one_did(model: nn.Module, recipe: str, tmp_path: Path) -> None:
+def test_exported_model_computes_what_the_masked_one_did(
+    model: nn.Module, recipe: str, tmp_path: Path
+) -> None:
     pruner = Pruner.attach(find_sites(model), RECIPES[recipe].lineup, 0.3, seed=0)
     with torch.no_grad():
         for scores in pruner.learned_scores():
@@ -71,7 +78,12 @@ def test_exported_model_computes_what_the_masked_one_did(model: nn.Module, recip
 def test_shared_weights_are_masked_once_for_all_layers() -> None:
     torch.manual_seed(0)
     config = hf.AlbertConfig(
-        hidden_size=16, num_hidden_layers=3, num_attention_heads=4, intermediate_size=32, vocab_size=50, embedding_size=8
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=32,
+        vocab_size=50,
+        embedding_size=8,
     )
     albert = hf.AlbertForSequenceClassification(config).eval()
     pruner = Pruner.attach(find_sites(albert), RECIPES["magnitude"].lineup, 0.5, seed=0)
@@ -105,13 +117,15 @@ def test_batches_are_a_function_of_seed_and_step() -> None:
     straight = [b.tolist() for b, _ in zip(batches_from(lengths, 32, 7, 0), range(70), strict=False)]
     resumed = [b.tolist() for b, _ in zip(batches_from(lengths, 32, 7, 40), range(30), strict=False)]
     assert straight[40:] == resumed
-    assert straight[:31] != [b.tolist() for b, _ in zip(batches_from(lengths, 32, 8, 0), range(31), strict=False)]
+    assert straight[:31] != [
+        b.tolist() for b, _ in zip(batches_from(lengths, 32, 8, 0), range(31), strict=False)
+    ]
     one = np.concatenate(epoch_batches(lengths, 32, 7, 0))
     assert len(set(one.tolist())) == len(one) == 1000 // 32 * 32  # nothing twice
     padded = sum(int(lengths[b].max()) * len(b) for b in epoch_batches(lengths, 32, 7, 0))
     shuffled = np.random.default_rng(1).permutation(1000)[: len(one)].reshape(-1, 32)
     assert padded < 0.8 * sum(int(lengths[b].max()) * len(b) for b in shuffled)
-    assert [b.tolist() for b in epoch_batches(lengths[:5], 32, 0, 0)][0] != []
+    assert next(iter(epoch_batches(lengths[:5], 32, 0, 0))).tolist() != []
 
 
 def test_edges_hold_every_value_and_samples_repeat() -> None:
@@ -125,7 +139,7 @@ def test_edges_hold_every_value_and_samples_repeat() -> None:
 
 
 def test_steer_raises_the_penalty_while_too_much_is_kept() -> None:
-    steer = Steer(base=10.0, keep=0.1, path=Cubic(warmup=0.2, cooldown=0.4))
+    steer = Steer(base=10.0, keep=0.1, path=Cubic(warmup=0.2, cooldown=0.4), lr=0.05)
     steer.observe(1.0, 0.1)
     assert steer.weight() == pytest.approx(10.0)  # before the first cut nothing is learnt
     for _ in range(20):

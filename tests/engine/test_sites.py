@@ -12,7 +12,13 @@ from torch import nn
 from analysis.engine.sites import Counts, count_parameters, find_sites, role_of
 from analysis.errors import SiteError
 
-TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32, "vocab_size": 50}
+TINY = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 32,
+    "vocab_size": 50,
+}
 
 
 def _model(name: str) -> nn.Module:
@@ -25,13 +31,21 @@ def _model(name: str) -> nn.Module:
         config = hf.DistilBertConfig(dim=16, n_layers=2, n_heads=4, hidden_dim=32, vocab_size=50)
         return hf.DistilBertForSequenceClassification(config)
     if name == "albert":
-        return hf.AlbertForSequenceClassification(hf.AlbertConfig(**{**TINY, "num_hidden_layers": 4}, embedding_size=8))
+        return hf.AlbertForSequenceClassification(
+            hf.AlbertConfig(**{**TINY, "num_hidden_layers": 4}, embedding_size=8)
+        )
     if name == "vit":
         config = {k: v for k, v in TINY.items() if k != "vocab_size"}
-        return hf.ViTForImageClassification(hf.ViTConfig(**config, image_size=8, patch_size=2, num_channels=1))
+        return hf.ViTForImageClassification(
+            hf.ViTConfig(**config, image_size=8, patch_size=2, num_channels=1)
+        )
     if name == "llama":
-        return hf.LlamaForSequenceClassification(hf.LlamaConfig(**TINY, num_key_value_heads=2, pad_token_id=0))
-    config = hf.ResNetConfig(num_channels=3, embedding_size=4, hidden_sizes=[4, 8], depths=[1, 2], layer_type="basic")
+        return hf.LlamaForSequenceClassification(
+            hf.LlamaConfig(**TINY, num_key_value_heads=2, pad_token_id=0)
+        )
+    config = hf.ResNetConfig(
+        num_channels=3, embedding_size=4, hidden_sizes=[4, 8], depths=[1, 2], layer_type="basic"
+    )
     return hf.ResNetForImageClassification(config)
 
 
@@ -95,7 +109,7 @@ def test_bert_base_counts_and_effective_fractions() -> None:
 
 
 def test_nothing_found_says_what_to_do() -> None:
-    with pytest.raises(SiteError, match="no prunable weight was found in a Linear.*choose a transformer"):
+    with pytest.raises(SiteError, match=r"no prunable weight was found in a Linear.*choose a transformer"):
         find_sites(nn.Linear(3, 3))
 
 

@@ -46,16 +46,29 @@ Launch = Callable[..., Path]
 
 
 @pytest.fixture
-def launch(tmp_path: Path, tiny_bert: Path, sentences: list[dict[str, Any]], write: Callable[..., Path]) -> Launch:
+def launch(
+    tmp_path: Path, tiny_bert: Path, sentences: list[dict[str, Any]], write: Callable[..., Path]
+) -> Launch:
     """Writes a run folder for a recipe on a tiny BERT and forty sentences."""
     data = write("data.jsonl", sentences * 3)
 
     def make(recipe: str, name: str = "", model: str = "", teacher: str = "", **settings: Any) -> Path:
-        plain = {"training.batch": 8, "training.precision": "fp32", "optimizer.lr": 0.01, "training.evaluations": 2}
+        plain = {
+            "training.batch": 8,
+            "training.precision": "fp32",
+            "optimizer.lr": 0.01,
+            "training.evaluations": 2,
+        }
         plan = {**plain, **{k.replace("__", "."): v for k, v in settings.items()}}
         keep = 1.0 if recipe == "dense" else plan.pop("keep", 0.25)
         spec = build(
-            recipe, model or str(tiny_bert), str(data), keep=keep, steps=plan.pop("steps", STEPS), settings=plan, teacher=teacher
+            recipe,
+            model or str(tiny_bert),
+            str(data),
+            keep=keep,
+            steps=plan.pop("steps", STEPS),
+            settings=plan,
+            teacher=teacher,
         )
         path = tmp_path / "runs" / (name or f"{recipe}-{len(list(tmp_path.glob('runs/*')))}")
         path.mkdir(parents=True)
@@ -114,7 +127,10 @@ def test_the_result_is_an_ordinary_folder(launch: Launch, recipe: str) -> None:
     tokenizer = hf.AutoTokenizer.from_pretrained(path / "model")
     assert model(**tokenizer("the film is good", return_tensors="pt")).logits.shape == (1, 2)
     card = (path / "model" / "README.md").read_text()
-    assert "python -m analysis run" in card and f"| test | accuracy | {events(path, 'eval')[-1]['value']:.4f} |" in card
+    assert (
+        "python -m analysis run" in card
+        and f"| test | accuracy | {events(path, 'eval')[-1]['value']:.4f} |" in card
+    )
     packed = masks(path)
     for name, bits in packed.items():
         weight = next(v for k, v in names.items() if k.endswith(f"{name}.weight"))
@@ -132,7 +148,9 @@ def test_stop_and_resume_end_like_a_straight_run(launch: Launch, recipe: str) ->
         train.execute(broken, Control(stop_at=13))
     train.execute(broken, Control())
     assert masks(broken) == masks(straight)
-    assert (broken / "model" / "model.safetensors").read_bytes() == (straight / "model" / "model.safetensors").read_bytes()
+    assert (broken / "model" / "model.safetensors").read_bytes() == (
+        straight / "model" / "model.safetensors"
+    ).read_bytes()
     assert [row["step"] for row in events(broken, "resume")] == [7, 13]
 
 
@@ -190,7 +208,9 @@ def test_a_teacher_is_followed(launch: Launch) -> None:
     assert loss["loss"] == pytest.approx(0.1 * terms["task"] + 0.9 * terms["distillation"])
 
 
-def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(launch: Launch, tiny_bert: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(
+    launch: Launch, tiny_bert: Path, tmp_path: Path
+) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     for file in tiny_bert.iterdir():
@@ -217,7 +237,7 @@ def test_glances_show_both_cuts(launch: Launch) -> None:
 def test_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(SpecError, match="needs a learned score"):
         build("movement", "m", "t", settings={"score.type": "Magnitude", "select.type": "SigmoidThreshold"})
-    with pytest.raises(SpecError, match="keep is 0.5 for the recipe dense"):
+    with pytest.raises(SpecError, match=r"keep is 0\.5 for the recipe dense"):
         build("dense", "m", "t", keep=0.5)
 
 
@@ -226,8 +246,9 @@ def test_recording_is_compact_and_only_for_finished_runs(launch: Launch, tmp_pat
     train.execute(path, Control())
     (made,) = record(path.parent, [path.name], tmp_path / "out", points=500)
     assert {p.name for p in made.iterdir()} == {
-        "spec.json", "state.json", "sites.json", "events.jsonl", "predictions.parquet", "masks", "points", "histograms"
-    }  # fmt: skip
+        *("spec.json", "state.json", "sites.json", "events.jsonl", "predictions.parquet"),
+        *("masks", "points", "histograms"),
+    }
     assert masks(made) == masks(path)
     assert "pid" not in json.loads((made / "state.json").read_text())
     assert set(arrays.load_predictions(made / "predictions.parquet")["split"].astype(str)) == {"test"}

@@ -82,7 +82,7 @@ def points(m: Maker) -> pd.DataFrame:
 
 def sites(m: Maker) -> pd.DataFrame:
     weights = m.whole(1000) + 1
-    where = {"site": m.names(*(f"s{i}" for i in range(500))), "role": m.names("query", "ffn_in", "other")}
+    where = {"site": m.names(*(f"s{i}" for i in range(500))), "role": m.names("query", "ffn in", "other")}
     kept = np.floor(weights * m.real())
     return m.frame(**where, layer=m.whole(300) - 1, weights=weights, kept=kept, keep=kept / weights)
 

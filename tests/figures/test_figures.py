@@ -31,8 +31,7 @@ def axes(figure: go.Figure) -> list[Any]:
     return [figure.layout[k] for k in figure.to_plotly_json()["layout"] if re.fullmatch(r"[xy]axis\d*", k)]
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "dark"), [*((c, False) for c in CASES), ("empty", True), ("many", True)])
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_keeps_its_promises(name: str, case: str, dark: bool) -> None:
     figure = FIGURES[name](Maker(case), dark)

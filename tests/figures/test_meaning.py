@@ -70,7 +70,7 @@ def test_heat_is_in_reading_order_and_adds_sites_up() -> None:
     sites = pd.DataFrame(
         {
             "site": list("abcd"),
-            "role": ["ffn_out", "query", "query", "key"],
+            "role": ["ffn out", "query", "query", "key"],
             "layer": [0, 0, 0, 1],
             "weights": [100, 50, 150, 10],
             "kept": [10.0, 50.0, 50.0, 1.0],

@@ -11,7 +11,7 @@ import numpy as np
 from analysis.store import arrays, layout
 from analysis.store.events import EventWriter
 
-ROLES = (("query", 1), ("key", 1), ("value", 1), ("attn_out", 1), ("ffn_in", 4), ("ffn_out", 0))
+ROLES = (("query", 1), ("key", 1), ("value", 1), ("attention output", 1), ("ffn in", 4), ("ffn out", 0))
 
 
 def sites_json(layers: int = 2, width: int = 8, heads: int = 2) -> dict[str, Any]:

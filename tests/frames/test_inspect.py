@@ -292,17 +292,17 @@ def test_sparsity_depends_on_the_denominator(tmp_path: Path) -> None:
     ("name", "shape", "role", "layer"),
     [
         ("bert.encoder.layer.3.attention.self.value.weight", (8, 8), "value", 3),
-        ("bert.encoder.layer.3.attention.output.dense.weight", (8, 8), "attn_out", 3),
+        ("bert.encoder.layer.3.attention.output.dense.weight", (8, 8), "attention output", 3),
         ("bert.encoder.layer.3.attention.output.LayerNorm.weight", (8,), "norm", 3),
-        ("bert.encoder.layer.3.intermediate.dense.weight", (32, 8), "ffn_in", 3),
-        ("bert.encoder.layer.11.output.dense.weight", (8, 32), "ffn_out", 11),
-        ("distilbert.transformer.layer.1.attention.out_lin.weight", (8, 8), "attn_out", 1),
-        ("distilbert.transformer.layer.1.ffn.lin2.weight", (8, 8), "ffn_out", 1),
-        ("model.layers.7.self_attn.o_proj.weight", (8, 8), "attn_out", 7),
-        ("model.layers.7.mlp.gate_proj.weight", (8, 8), "ffn_in", 7),
+        ("bert.encoder.layer.3.intermediate.dense.weight", (32, 8), "ffn in", 3),
+        ("bert.encoder.layer.11.output.dense.weight", (8, 32), "ffn out", 11),
+        ("distilbert.transformer.layer.1.attention.out_lin.weight", (8, 8), "attention output", 1),
+        ("distilbert.transformer.layer.1.ffn.lin2.weight", (8, 8), "ffn out", 1),
+        ("model.layers.7.self_attn.o_proj.weight", (8, 8), "attention output", 7),
+        ("model.layers.7.mlp.gate_proj.weight", (8, 8), "ffn in", 7),
         ("transformer.h.2.attn.c_attn.weight", (8, 24), "query_key_value", 2),
-        ("transformer.h.2.attn.c_proj.weight", (8, 8), "attn_out", 2),
-        ("transformer.h.2.mlp.c_proj.weight", (8, 8), "ffn_out", 2),
+        ("transformer.h.2.attn.c_proj.weight", (8, 8), "attention output", 2),
+        ("transformer.h.2.mlp.c_proj.weight", (8, 8), "ffn out", 2),
         ("transformer.wte.weight", (50, 8), "embedding", -1),
         ("lm_head.weight", (50, 8), "head", -1),
         ("classifier.dense.weight", (8, 8), "head", -1),
@@ -312,8 +312,8 @@ def test_sparsity_depends_on_the_denominator(tmp_path: Path) -> None:
         ("fc.weight", (10, 64), "head", -1),
         ("fc.bias", (10,), "head", -1),
         ("model.layers.0.mlp.down_proj.qweight", (8, 8), "quantised", 0),
-        ("something.weight", (8, 8), "linear", -1),
-        ("something", (8,), "other", -1),
+        ("something.weight", (8, 8), "other", -1),
+        ("something", (8,), "unknown", -1),
     ],
 )
 def test_roles_and_layers_are_guessed_from_names(
@@ -380,7 +380,7 @@ def test_large_bfloat16_files_stream_in_bounded_memory(tmp_path: Path) -> None:
     block = np.random.default_rng(0).integers(0, 2**14, each // 2, dtype=np.uint16).tobytes()
     raw(path, header, block * 4)
     code = (
-        "import resource, sys, pathlib; import numpy, pyarrow.parquet; from analysis.engine.inspect import inspect;"
+        "import resource, sys, pathlib, numpy, pyarrow.parquet; from analysis.engine.inspect import inspect;"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
         "inspect(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]));"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)"

@@ -55,7 +55,9 @@ def test_structure_counts_empty_rows_columns_and_heads(tmp_path: Path) -> None:
     mask = of("1000 0000 0000 0000")
     row = frames.structure(mask_run(tmp_path / "a", {1: {"q": mask}}, heads=2)).iloc[0]
     assert (row["rows_empty"], row["cols_empty"], row["heads_empty"]) == (3, 3, 1)
-    across = frames.structure(mask_run(tmp_path / "b", {1: {"q": of("1010 0000")}}, heads=2, role="attn_out"))
+    across = frames.structure(
+        mask_run(tmp_path / "b", {1: {"q": of("1010 0000")}}, heads=2, role="attention output")
+    )
     assert across["heads_empty"].item() == 0
     heads = frames.heads(mask_run(tmp_path / "c", {1: {"q": mask}}, heads=2))
     assert heads["keep"].tolist() == [0.125, 0.0]

@@ -91,10 +91,10 @@ def test_magnitude_keeps_exactly_the_large_weights(tmp_path: Path) -> None:
 def test_points_carry_role_layer_and_the_true_index(run: Path) -> None:
     points = frames.points(run)
     assert len(points) == 12 * 40
-    chosen = frames.points(run, sites=["encoder.layer.1.ffn_in"])
-    site = next(s for s in sites_json()["sites"] if s["site"] == "encoder.layer.1.ffn_in")
+    chosen = frames.points(run, sites=["encoder.layer.1.ffn in"])
+    site = next(s for s in sites_json()["sites"] if s["site"] == "encoder.layer.1.ffn in")
     m = weights_of(site, "movement", 0)
-    assert set(chosen["role"]) == {"ffn_in"} and set(chosen["layer"]) == {1}
+    assert set(chosen["role"]) == {"ffn in"} and set(chosen["layer"]) == {1}
     assert np.array_equal(chosen["w"], m["w"].reshape(-1)[chosen["index"]])
     assert np.array_equal(chosen["kept"], top(m["score"], 0.25).reshape(-1)[chosen["index"]])
 
@@ -122,3 +122,20 @@ def test_the_plane_of_a_ten_million_weight_model_is_built_in_a_tenth_of_a_second
         spent.append(time.process_time() - begin)
     assert int((plane["kept"] + plane["pruned"]).sum()) == 10_616_832
     assert min(spent) < 0.1 and len(figure.to_json()) < 500_000
+
+
+def test_a_far_outlier_neither_shrinks_the_picture_nor_leaves_the_count(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "far-1", layers=1)
+    file = path / "histograms" / "000100.npz"
+    found = arrays.load_planes(file)
+    edges = found["weight_edges"].copy()
+    true_low, true_high = edges[0] - 100, edges[-1] + 50
+    edges[0], edges[-1] = true_low, true_high
+    arrays.save_planes(file, {**found, "weight_edges": edges})
+    plane = frames.plane(path)
+    assert plane["dx"].max() < 1 and plane["x"].abs().max() < 1
+    drawn = scatter.weight_score(plane, frames.points(path)).layout.xaxis.range
+    assert -1 < drawn[0] < drawn[1] < 1
+    everything = frames.box(path, "score", *drawn, -1e9, 1e9)
+    assert everything["weights"].sum() == 768
+    assert everything.attrs["box"][:2] == [true_low, true_high]

@@ -24,6 +24,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The runs folder of the pages under test."""
     folder = tmp_path / "page-runs"
     monkeypatch.setenv("PRUNING_LAB_RUNS", str(folder))
+    monkeypatch.setenv("PRUNING_LAB_WARM", "0")
     return folder
 
 
@@ -50,8 +51,9 @@ def open_page() -> Opener:
 
     def opened(address: str, **params: Any) -> AppTest:
         page = AppTest.from_file(str(SHELL), default_timeout=60)
-        page.run()
-        if address != "start":
+        if (
+            address != "start"
+        ):  # known before the first run too, because a page's file is named like its address
             page.switch_page(f"../pages/{nav.ENTRIES[address].file}")
         for key, value in {k: v for k, v in params.items() if v is not None}.items():
             page.query_params[key] = value

@@ -112,8 +112,8 @@ def _write_measured(
         kept = keep + (1 - keep) * max(0.0, 1 - step / 60) ** 3
         loss = 0.7 * np.exp(-step / 40) + 0.05 * rng.random()
         terms = {"task": loss, "penalty": 0.01} if recipe == "soft_movement" else {"task": loss}
-        rows.append({"kind": "loss", **at, "loss": loss, "terms": terms, "keep": kept, "kept": kept, "lr": 1e-3,
-                     "penalty_weight": 0.0, "flips": 0.02 * rng.random()})  # fmt: skip
+        numbers = {"loss": loss, "terms": terms, "keep": kept, "kept": kept, "lr": 1e-3}
+        rows.append({"kind": "loss", **at, **numbers, "penalty_weight": 0.0, "flips": 0.02 * rng.random()})
         if step % 20 == 0:
             rows.append(_evaluation(at, "validation", "current", 0.5 + (top - 0.5) * step / 100, kept))
     end = {"step": int(100 * progress), "progress": progress, "time": 10 * progress}
@@ -224,5 +224,5 @@ def make_study(runs: Path, seeds: int = 2) -> None:
         for keep in (0.3, 0.1, 0.03):
             for recipe in ("magnitude", "movement"):
                 for lr in (1e-3, 3e-3):
-                    make_run(runs, f"{recipe}-{round(100 * keep):02d}-{round(lr * 1e4)}-{seed}", recipe=recipe,
-                             keep=keep, seed=seed, lr=lr, points=1800)  # fmt: skip
+                    name = f"{recipe}-{round(100 * keep):02d}-{round(lr * 1e4)}-{seed}"
+                    make_run(runs, name, recipe=recipe, keep=keep, seed=seed, lr=lr, points=1800)

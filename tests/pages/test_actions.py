@@ -1,4 +1,6 @@
-"""What buttons do: launch exactly once, stop, delete, undo, clone; and what the command line beside them says."""
+"""What buttons do: launch exactly once, stop, delete, undo, clone; and what the command line beside them
+says.
+"""
 
 from __future__ import annotations
 
@@ -117,9 +119,15 @@ def test_the_command_line_and_the_address_make_the_same_spec(recipe: str) -> Non
     options = dict(zip(words_[4::2], words_[5::2], strict=True))
     pairs = [words_[i + 1].split("=", 1) for i, word in enumerate(words_) if word == "--set"]
     again = recipes.build(
-        options["--recipe"], options["--model"], options["--task"], keep=float(options["--keep"]),
-        seed=int(options["--seed"]), steps=int(options["--steps"]), name=options["--name"], settings=dict(pairs),
-    )  # fmt: skip
+        options["--recipe"],
+        options["--model"],
+        options["--task"],
+        keep=float(options["--keep"]),
+        seed=int(options["--seed"]),
+        steps=int(options["--steps"]),
+        name=options["--name"],
+        settings=dict(pairs),
+    )
     assert again == wanted
     params = plans.address(spec.to_dict(wanted))
     assert params["recipes"] == recipe and params["keeps"] == f"{keep:g}" and params["training.steps"] == "77"

@@ -1,4 +1,6 @@
-"""Whatever is typed, linked or lies on disk: one sentence on the page, never a traceback, never a lost run."""
+"""Whatever is typed, linked or lies on disk: one sentence on the page, never a traceback, never a
+lost run.
+"""
 
 from __future__ import annotations
 

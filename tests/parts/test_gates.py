@@ -55,7 +55,9 @@ def test_sgd_scores_accumulate_minus_gradient_times_weight() -> None:
         gate.mask.copy_(keep_largest([gate.scores.detach().reshape(-1)], 12)[0].view(4, 6))
         x, y = torch.randn(8, 6, generator=generator), torch.randn(8, 4, generator=generator)
         weight, mask = raw.detach().clone(), gate.mask.clone()
-        effective = (weight * mask).requires_grad_()  # the oracle: the same step, differentiated without our function
+        effective = (
+            weight * mask
+        ).requires_grad_()  # the oracle: the same step, differentiated without our function
         (x @ effective.T - y).square().mean().backward()
         total += effective.grad * weight
         (x @ layer.weight.T - y).square().mean().backward()
@@ -89,7 +91,8 @@ def test_magnitude_gives_pruned_weights_exactly_no_gradient() -> None:
 
 
 def test_movement_lets_a_pruned_weight_return() -> None:
-    # One output, two inputs; the pruned weight 0.5 would help: G = out - target < 0 and W > 0, so its score rises.
+    # One output, two inputs; the pruned weight 0.5 would help: G = out - target < 0 and W > 0, so its score
+    # rises.
     weight = torch.tensor([[0.5, 0.4]])
     scores = torch.tensor([[0.0, 0.1]], requires_grad=True)
     x, target = torch.tensor([3.0, 0.1]), 2.0
@@ -106,7 +109,9 @@ def test_keep_one_is_bit_identical() -> None:
     layer = nn.Linear(16, 8)
     x = torch.randn(4, 16)
     before = layer(x)
-    parametrize.register_parametrization(layer, "weight", MaskGate(torch.zeros(8, 16), torch.Size([8, 16])), unsafe=True)
+    parametrize.register_parametrization(
+        layer, "weight", MaskGate(torch.zeros(8, 16), torch.Size([8, 16])), unsafe=True
+    )
     assert torch.equal(layer(x), before)
 
 
@@ -142,7 +147,9 @@ def test_gate_gradient_agrees_with_finite_differences_for_fixed_noise() -> None:
     scores = torch.randn(200, generator=generator).double().requires_grad_()
     hard_concrete(scores, uniform).sum().backward()
     step = 1e-6
-    numeric = (hard_concrete(scores.detach() + step, uniform) - hard_concrete(scores.detach() - step, uniform)) / (2 * step)
+    numeric = (
+        hard_concrete(scores.detach() + step, uniform) - hard_concrete(scores.detach() - step, uniform)
+    ) / (2 * step)
     torch.testing.assert_close(scores.grad, numeric, atol=1e-5, rtol=1e-4)
 
 
@@ -151,4 +158,6 @@ def test_expected_open_gates_match_their_closed_form() -> None:
     for score in (-2.0, 0.0, 1.5):
         uniform = torch.rand(200_000).clamp(1e-6, 1 - 1e-6)
         opened = (hard_concrete(torch.full((200_000,), score), uniform) > 0).float().mean().item()
-        assert opened == pytest.approx(torch.sigmoid(torch.tensor(score + GatePenalty.shift)).item(), abs=5e-3)
+        assert opened == pytest.approx(
+            torch.sigmoid(torch.tensor(score + GatePenalty.shift)).item(), abs=5e-3
+        )

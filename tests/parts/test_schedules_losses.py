@@ -20,7 +20,8 @@ from analysis.parts.optim import AdamW
 from analysis.parts.schedules import Constant, Cubic, OneShot
 from analysis.parts.scores import GateLogit, Magnitude, Movement, Random
 
-# T = 100, warm-up 10 steps x 1, cool-down 10 steps x 2: step, kept fraction (1 to .1), tau (0 to .1), lambda (final 400)
+# T = 100, warm-up 10 steps x 1, cool-down 10 steps x 2: step, kept fraction (1 to .1), tau (0 to .1), lambda
+# (final 400)
 TABLE = [
     (0, 1.0, 0.0, 0.0),
     (10, 1.0, 0.0, 0.0),
@@ -53,7 +54,9 @@ def test_cubic_is_monotone_and_bounded(warmup: float, cooldown: float, a: float,
 def test_cubic_is_continuous_at_both_ends(warmup: float, cooldown: float) -> None:
     cubic = Cubic(warmup=warmup, cooldown=cooldown)
     for edge in (warmup, 1 - cooldown):
-        assert cubic.value(edge + 1e-9, 1.0, 0.1) == pytest.approx(cubic.value(edge - 1e-9, 1.0, 0.1), abs=1e-6)
+        assert cubic.value(edge + 1e-9, 1.0, 0.1) == pytest.approx(
+            cubic.value(edge - 1e-9, 1.0, 0.1), abs=1e-6
+        )
 
 
 @pytest.mark.parametrize(("warmup", "cooldown"), [(0.5, 0.5), (0.9, 0.2), (1.0, 0.0)])
@@ -91,7 +94,9 @@ def test_penalty_pulls_large_matrices_less() -> None:
 
 
 def test_gate_penalty_counts_expected_open_gates() -> None:
-    assert GatePenalty().value(_context(scores=[torch.zeros(3), torch.zeros(5)])).item() == pytest.approx(0.83182, abs=5e-5)
+    assert GatePenalty().value(_context(scores=[torch.zeros(3), torch.zeros(5)])).item() == pytest.approx(
+        0.83182, abs=5e-5
+    )
 
 
 def test_distillation_numbers() -> None:
@@ -105,13 +110,17 @@ def test_distillation_numbers() -> None:
 
 def test_distillation_vanishes_only_for_equal_logits_up_to_a_constant() -> None:
     logits = torch.tensor([[1.0, 0.0, -1.0], [0.2, 0.1, 0.0]])
-    assert distillation(logits, logits + torch.tensor([[5.0], [-2.0]]), 2.0).item() == pytest.approx(0, abs=1e-6)
+    assert distillation(logits, logits + torch.tensor([[5.0], [-2.0]]), 2.0).item() == pytest.approx(
+        0, abs=1e-6
+    )
     assert distillation(logits, logits.flip(0), 2.0).item() > 1e-3
 
 
 def test_distillation_of_several_heads_is_their_mean() -> None:
     a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0]])
-    context = _context(logits={"start_logits": a, "end_logits": a}, teacher={"start_logits": b, "end_logits": a})
+    context = _context(
+        logits={"start_logits": a, "end_logits": a}, teacher={"start_logits": b, "end_logits": a}
+    )
     value = LogitDistillation().value(context)
     assert value.item() == pytest.approx(distillation(a, b, 2.0).item() / 2)
     plain = _context(logits={"logits": torch.tensor([[1.0]])}, teacher={"logits": torch.tensor([[3.0]])})
@@ -142,7 +151,11 @@ def test_optimizer_groups_and_learning_rate() -> None:
     part = AdamW(lr=1e-3, weight_decay=0.1, warmup=0.1)
     optimizer = part.build([weight], [bias], [score], 0.01)
     by = {id(g["params"][0]): g for g in optimizer.param_groups}
-    assert (by[id(score)]["weight_decay"], by[id(score)]["peak"], by[id(score)]["scores"]) == (0.0, 0.01, True)
+    assert (by[id(score)]["weight_decay"], by[id(score)]["peak"], by[id(score)]["scores"]) == (
+        0.0,
+        0.01,
+        True,
+    )
     assert (by[id(weight)]["weight_decay"], by[id(weight)]["peak"]) == (0.1, 1e-3)
     assert by[id(bias)]["weight_decay"] == 0.0
     assert [round(part.factor(p), 6) for p in (0.0, 0.05, 0.1, 0.55, 1.0)] == [0.0, 0.5, 1.0, 0.5, 0.0]

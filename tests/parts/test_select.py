@@ -41,14 +41,19 @@ def test_all_ties_of_a_matrix_fill_it_in_index_order() -> None:
 
 
 def _slowly(scores: np.ndarray, k: int) -> np.ndarray:
-    ranked = sorted(range(scores.size), key=lambda i: (math.isnan(scores[i]), -scores[i] if scores[i] == scores[i] else 0, i))
+    ranked = sorted(
+        range(scores.size),
+        key=lambda i: (math.isnan(scores[i]), -scores[i] if scores[i] == scores[i] else 0, i),
+    )
     mask = np.zeros(scores.size, dtype=bool)
     mask[ranked[:k]] = True
     return mask
 
 
 @given(
-    hnp.arrays(np.float32, st.integers(1, 200), elements=st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.5, NAN, math.inf])),
+    hnp.arrays(
+        np.float32, st.integers(1, 200), elements=st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.5, NAN, math.inf])
+    ),
     st.floats(0, 1),
 )
 def test_keep_largest_is_the_slow_loop(scores: np.ndarray, share: float) -> None:
@@ -85,7 +90,10 @@ def test_wrong_bracket_still_gives_the_exact_answer(monkeypatch: pytest.MonkeyPa
     assert kth_largest([x.numpy()], 100) == 19_900.0
 
 
-@pytest.mark.parametrize(("keep", "n", "k"), [(0.29, 100, 29), (0.1, 100, 10), (0.03, 589_824, 17_694), (1.0, 7, 7), (0.001, 10, 0)])
+@pytest.mark.parametrize(
+    ("keep", "n", "k"),
+    [(0.29, 100, 29), (0.1, 100, 10), (0.03, 589_824, 17_694), (1.0, 7, 7), (0.001, 10, 0)],
+)
 def test_count_kept(keep: float, n: int, k: int) -> None:
     assert count_kept(keep, n) == k
 

@@ -105,3 +105,11 @@ def test_a_runs_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="--runs-dir"):
         layout.make_runs_dir(tmp_path / "file" / "runs")
+
+
+def test_a_pipe_or_a_folder_in_place_of_a_file_is_an_error_and_not_a_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "folder.json").mkdir()
+    for name in ("pipe.json", "folder.json"):
+        with pytest.raises(OSError, match="no regular file"):
+            layout.read_json(tmp_path / name)
