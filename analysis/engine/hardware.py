@@ -1,8 +1,6 @@
-"""What this machine has: device, number format, threads."""
+"""What this machine has: device and number format."""
 
 from __future__ import annotations
-
-import os
 
 import torch
 from torch import nn
@@ -44,8 +42,3 @@ def precision_of(training: Training, device: torch.device, model: nn.Module) -> 
     width = getattr(getattr(model, "config", None), "hidden_size", 0) or 0
     able = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_multiplies_bf16()
     return "bf16" if able and width >= 256 else "fp32"
-
-
-def threads_for(training: Training, fair_share: int) -> int:
-    """CPU threads of a run: what its spec says, else its fair share of the machine."""
-    return training.threads or max(1, min(fair_share, os.cpu_count() or 1))

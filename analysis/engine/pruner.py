@@ -93,6 +93,16 @@ class Pruner:
         """Copies of the current masks, bool, one per site."""
         return [g.mask.bool() for g in self.gates]
 
+    def hold(self) -> tuple[list[torch.Tensor], int]:
+        """The current masks and count, to be put back after a look at other ones."""
+        return [g.mask.clone() for g in self.gates], self.kept
+
+    def put_back(self, held: tuple[list[torch.Tensor], int]) -> None:
+        """Restores what ``hold`` returned; selecting anew instead would see scores that have moved since."""
+        for gate, mask in zip(self.gates, held[0], strict=True):
+            gate.mask.copy_(mask)
+        self.kept = held[1]
+
     def thresholds(self) -> list[float]:
         """The lowest score that is kept, per site; NaN where nothing is cut or nothing kept."""
         found = []

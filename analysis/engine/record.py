@@ -19,7 +19,7 @@ from analysis.errors import RunError
 from analysis.store import arrays, events
 from analysis.store.layout import RECORDED, read_json, run_path, write_json
 
-LINES = 60  # loss lines kept per run
+LINES, FEW = 60, 10  # loss lines kept of a run with pictures, and of one that is a point on a curve
 MANTISSA = 10  # bits of a recorded weight or score: 3 decimal digits, what a pixel can show
 
 
@@ -56,22 +56,22 @@ def record(
         folder = target / run_id
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        _copy_texts(source, folder, state)
-        _copy_predictions(source, folder)
+        _copy_texts(source, folder, state, LINES if detail != "curve" else FEW)
         if detail != "curve":
+            _copy_predictions(source, folder)
             _copy_pictures(source, folder, detail == "full", points)
         made.append(folder)
     return made
 
 
-def _copy_texts(source: Path, folder: Path, state: dict[str, Any]) -> None:
+def _copy_texts(source: Path, folder: Path, state: dict[str, Any], lines: int) -> None:
     write_json(folder / "spec.json", read_json(source / "spec.json"))
     own = ("pid", "pid_start", "boot_id")
     write_json(folder / "state.json", {k: v for k, v in state.items() if k not in own})
     write_json(folder / "sites.json", read_json(source / "sites.json"))
     rows = events.tail(source / "events.jsonl").rows
     losses = [row for row in rows if row["kind"] == "loss"]
-    every = max(1, -(-len(losses) // LINES))
+    every = max(1, -(-len(losses) // lines))
     chosen = {id(row) for row in losses[::every]} | ({id(losses[-1])} if losses else set())
     kept = [row for row in rows if row["kind"] != "loss" or id(row) in chosen]
     last = max((row["number"] for row in rows if row["kind"] == "snapshot"), default=None)

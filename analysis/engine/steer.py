@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from analysis.parts.schedules import Schedule
 
-GAIN = 0.03  # change of ln(lambda) per step and unit of error
+GAIN = 0.015  # change of ln(lambda) per step and unit of error
 RUSH = 1.5  # immediate reaction, in units of the foreseen error
-LEAD = 1.5  # how far ahead to look, in score units; divided by the learning rate it is a number of steps
+LEAD = 2.0  # how far ahead to look, in score units; divided by the learning rate it is a number of steps
 SMOOTH = 0.9  # memory of the trend
 
 

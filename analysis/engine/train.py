@@ -62,6 +62,7 @@ def execute(path: Path, control: Control) -> None:
         LabError: model or data are missing or cannot be used.
     """
     spec = specs.from_dict(read_json(path / "spec.json"))
+    again = (path / "events.jsonl").is_file()
     diary = Diary(path / "events.jsonl", spec.training.steps, control)
     diary.write("phase", 0, phase="loading")
     setup = prepare(spec, path.parent)
@@ -70,7 +71,7 @@ def execute(path: Path, control: Control) -> None:
     torch.manual_seed(spec.seed)
     saved = checkpoints.load(path / "checkpoints", setup.model, setup.pruner, setup.optimizer, setup.steer)
     first = int(saved["step"]) if saved else 0
-    if saved:
+    if again:  # what an earlier attempt wrote beyond this step is void
         diary.write("resume", first)
     diary.write("phase", first, phase="training")
     _train(setup, first, path, diary, control)
@@ -110,6 +111,7 @@ def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> 
         if step + 1 in pictures:
             _picture(s, step + 1, path, diary)
     pruner.refresh(1.0)
+    saver.save(plan.steps, s.model, pruner, s.optimizer, s.steer)  # a run killed while finishing need not train again
     _report(s, plan.steps, terms if first < plan.steps else {}, 0.0, before, diary)
 
 
@@ -242,16 +244,16 @@ def _glance(s: Setup, step: int, diary: Diary) -> None:
 
     The reference evaluates only with the final threshold, so its early curves look hopeless.
     """
-    for cut in ("current", "final"):
+    now = s.pruner.scheduled(min(1.0, step / s.spec.training.steps))
+    cuts = ("current",) if now == s.pruner.scheduled(1.0) else ("current", "final")
+    held = s.pruner.hold()
+    for cut in cuts:
         if cut == "final":
-            value = s.pruner.scheduled(1.0)
-            if value == s.pruner.scheduled(min(1.0, step / s.spec.training.steps)):
-                continue
             s.pruner.refresh(1.0)
         with parametrize.cached():
             found = evaluate(s.model, s.glance, s.data, device=str(s.device), precision=s.precision)
         diary.write("eval", step, **_scored(s, "validation", found, len(s.glance), cut))
-    s.pruner.refresh(min(1.0, (step - 1) / s.spec.training.steps))
+    s.pruner.put_back(held)
     s.model.train()
 
 

@@ -24,6 +24,6 @@ RECIPE = Recipe(
         schedule=Cubic(),
         reparam=Masked(),
         optimizer=AdamW(lr=5e-5),
-        penalty=SigmoidPenalty(weight=100.0),
+        penalty=SigmoidPenalty(weight=500.0),
     ),
 )

@@ -50,6 +50,8 @@ def _seed(key: str, default: Any, parse: Callable[[list[str]], Any], shared: boo
     texts = read(key)
     linked = bool(texts) and texts != _memory("written").get(key)
     if key in st.session_state and not linked:
+        # Assigned to itself: the same key on another page is another widget, which would start from nothing.
+        st.session_state[key] = st.session_state[key]
         return
     value = parse(texts) if texts else None
     if value is None and shared:

@@ -261,3 +261,12 @@ def test_short_floats_lose_little() -> None:
     values = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     assert np.abs(short(values) / values - 1).max() < 2**-10
     assert np.isnan(short(np.array([np.nan], np.float32)))[0]
+
+
+def test_looking_does_not_change_the_run(launch: Launch) -> None:
+    seldom = launch("movement", training__evaluations=0, training__refresh=3)
+    often = launch("movement", training__evaluations=STEPS, training__refresh=3)
+    for path in (seldom, often):
+        train.execute(path, Control())
+    assert masks(seldom) == masks(often)
+    assert (seldom / "model" / "model.safetensors").read_bytes() == (often / "model" / "model.safetensors").read_bytes()

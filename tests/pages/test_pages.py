@@ -69,6 +69,17 @@ def test_every_view_is_drawn_from_its_address(
         assert page.query_params[key] in (value, [value] if isinstance(value, str) else value)
 
 
+def test_the_chosen_run_goes_along_to_other_pages(study: Path, open_page: Opener) -> None:
+    page = open_page("weights", run="magnitude-10-10-0")
+    page.query_params.clear()  # what the browser does when a page of the sidebar is opened
+    page.switch_page("../pages/inspect/layers.py").run()
+    assert page.selectbox(key="run").value == "magnitude-10-10-0"
+    page.selectbox(key="run").set_value("dense-0").run()
+    page.query_params.clear()
+    page.switch_page("../pages/inspect/overlap.py").run()
+    assert page.selectbox(key="run").value == "dense-0"
+
+
 def test_a_box_is_counted_exactly(study: Path, open_page: Opener) -> None:
     page = open_page("weights", **{"box.score": "-9,9,-99,99"})
     said = next(m.value for m in page.markdown if "The box holds" in m.value)

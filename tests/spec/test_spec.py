@@ -67,7 +67,8 @@ def test_every_field_has_help_and_an_allowed_default(part: type) -> None:
 @pytest.mark.parametrize("keep", [0, -0.1, 1.5, float("nan"), float("inf"), True, "0.1", None])
 def test_keep_outside_its_range(keep: Any) -> None:
     data = spec.to_dict(build("movement", "m", "t"))
-    with pytest.raises(SpecError, match=re.escape(f"keep is {keep!r}") + r"; allowed is a number in \(0, 1\]"):
+    sentence = re.escape(f"keep is {keep!r}; allowed is a number in (0, 1]")
+    with pytest.raises(SpecError, match=sentence):
         spec.from_dict({**data, "keep": keep})
 
 
@@ -85,9 +86,15 @@ def test_keep_outside_its_range(keep: Any) -> None:
         ({"name": "<img src=x onerror=alert(1)>"}, "holds '<', '>'; allowed are printable"),
         ({"name": "two\nlines"}, "holds '.n'"),
         ({"task": []}, r"task is \[\]; allowed is a JSON object"),
-        ({"task": {"source": "t", "colour": "red"}}, "TaskSpec has no field 'colour'; its fields are: source"),
+        (
+            {"task": {"source": "t", "colour": "red"}},
+            "TaskSpec has no field 'colour'; its fields are: source",
+        ),
         ({"task": {"source": " "}}, "TaskSpec.source is empty"),
-        ({"task": {"source": "t", "max_length": 1}}, r"TaskSpec.max_length is 1; allowed is a whole number in \[4, 8192\]"),
+        (
+            {"task": {"source": "t", "max_length": 1}},
+            r"TaskSpec.max_length is 1; allowed is a whole number in \[4, 8192\]",
+        ),
         ({"training": {"steps": 0}}, "Training.steps is 0"),
         ({"training": {"batch": 4, "accumulate": 8}}, "Training.accumulate is 8; it cuts a batch of 4"),
         ({"teacher": "run:x"}, "teacher is 'run:x' but no distillation loss uses it"),
@@ -102,7 +109,11 @@ def test_bad_specs(change: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("slot", "value", "message"),
     [
-        ("score", {"type": "Luck"}, "parts.score is 'Luck'; allowed types are Magnitude, Random, Movement, GateLogit"),
+        (
+            "score",
+            {"type": "Luck"},
+            "parts.score is 'Luck'; allowed types are Magnitude, Random, Movement, GateLogit",
+        ),
         ("score", {"type": "Movement", "lr": 0}, r"Movement.lr is 0; allowed is a number in \(0, 10\]"),
         ("score", {"type": "Movement", "lr": True}, "Movement.lr is True"),
         ("score", "Movement", "parts.score is 'Movement'"),
@@ -118,7 +129,10 @@ def test_bad_parts(slot: str, value: Any, message: str) -> None:
         spec.from_dict(data)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c)))
+ATOMS = st.none() | st.booleans() | st.floats() | st.text()
+
+
+@given(st.recursive(ATOMS, lambda c: st.lists(c) | st.dictionaries(st.text(), c)))
 def test_any_json_is_refused_with_a_sentence(data: Any) -> None:
     with pytest.raises(SpecError) as caught:
         spec.from_dict(data)
@@ -176,4 +190,5 @@ def test_unknown_recipe_and_card() -> None:
 def test_teacher_brings_distillation() -> None:
     made = build("magnitude", "m", "t", teacher="run:dense-1")
     assert made.parts.distillation is not None
-    assert (made.parts.task.weight, made.parts.distillation.weight, made.parts.distillation.temperature) == (0.1, 0.9, 2.0)
+    taught = made.parts.distillation
+    assert (made.parts.task.weight, taught.weight, taught.temperature) == (0.1, 0.9, 2.0)

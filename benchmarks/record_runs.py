@@ -1,0 +1,132 @@
+"""Makes the recorded runs that ship with the project: launches what a plan lists, waits, and records what is done.
+
+    python benchmarks/record_runs.py opinions --runs-dir /tmp/recorded      # the bundled task, about half an hour on 2 cores
+    python benchmarks/record_runs.py digits   --runs-dir /tmp/recorded
+    python benchmarks/record_runs.py sst2     --runs-dir /tmp/recorded      # needs PRUNING_LAB_MODELS and PRUNING_LAB_DATA
+    python benchmarks/record_runs.py mrpc     --runs-dir /tmp/recorded
+
+A run that the folder already holds is not made again, so an interrupted plan goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from analysis import recipes, spec
+from analysis.store.waiting import wait_for
+from analysis.engine.record import record
+from analysis.spec import RunSpec
+from analysis.store import launch
+from analysis.store.layout import RECORDED
+from analysis.store.runs import list_runs
+
+SEEDS = (0, 1, 2)
+KEEPS = (0.03, 0.05, 0.1, 0.3, 0.5)
+FEW_KEEPS = (0.03, 0.1, 0.3)
+RATES = (1e-3, 5e-4, 2e-3)
+PICTURES = {("magnitude", 0.03), ("movement", 0.03), ("magnitude", 0.1), ("movement", 0.1), ("soft_movement", 0.1)}
+Planned = tuple[RunSpec, str]
+
+
+def _detail(recipe: str, keep: float, seed: int) -> str:
+    if (recipe, keep) in PICTURES:
+        return "full" if seed < 2 else "curve"
+    return "plain" if seed == 0 and keep in (0.03, 0.1, 1.0) else "curve"
+
+
+def opinions() -> Iterator[Planned]:
+    """Every keep with three seeds; the weight learning rate as a second axis."""
+    for rate in RATES:
+        first = rate == RATES[0]
+        for seed in SEEDS:
+            yield _bundled("opinions", "dense", 1.0, seed, rate), "curve" if seed or not first else "plain"
+        for recipe, keep, seed in itertools.product(("magnitude", "movement"), KEEPS if first else FEW_KEEPS, SEEDS):
+            yield _bundled("opinions", recipe, keep, seed, rate), _detail(recipe, keep, seed) if first else "curve"
+    for recipe, keep, seed in itertools.product(("soft_movement", "l0", "random"), FEW_KEEPS, SEEDS):
+        yield _bundled("opinions", recipe, keep, seed, RATES[0]), _detail(recipe, keep, seed)
+
+
+def digits() -> Iterator[Planned]:
+    """The second bundled task: two learning rates, three seeds."""
+    for rate in (5e-4, 2e-3):
+        for seed in SEEDS:
+            yield _bundled("digits", "dense", 1.0, seed, rate), "curve"
+        for recipe, keep, seed in itertools.product(("magnitude", "movement"), (0.01, 0.03, 0.1), SEEDS):
+            full = seed == 0 and keep == 0.03 and rate == 5e-4
+            yield _bundled("digits", recipe, keep, seed, rate), "full" if full else "curve"
+
+
+def _bundled(task: str, recipe: str, keep: float, seed: int, rate: float) -> RunSpec:
+    model = "bundled:text" if task == "opinions" else "bundled:digits"
+    settings: dict[str, Any] = {"optimizer.lr": rate, "training.threads": 1}
+    return recipes.build(recipe, model, f"bundled:{task}", keep=keep, seed=seed, settings=settings)
+
+
+def sst2() -> Iterator[Planned]:
+    """A real encoder on real sentences."""
+    for recipe, keep in [("dense", 1.0), *itertools.product(("magnitude", "movement", "soft_movement"), (0.1, 0.3, 0.03, 0.5, 0.15))]:
+        yield _minilm("sst2", recipe, keep, 48), "full" if keep in (0.1, 0.03) else "plain"
+
+
+def mrpc() -> Iterator[Planned]:
+    """A real encoder on pairs of real sentences."""
+    for recipe, keep in [("dense", 1.0), *itertools.product(("magnitude", "movement", "soft_movement"), (0.5, 0.1))]:
+        yield _minilm("mrpc", recipe, keep, 96), "plain"
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "dense": {"optimizer.lr": 1e-4},
+    "magnitude": {"optimizer.lr": 1e-4, "schedule.warmup": 0.2, "schedule.cooldown": 0.4},
+    "movement": {"optimizer.lr": 1e-4, "schedule.warmup": 0.1, "schedule.cooldown": 0.35},
+    "soft_movement": {"optimizer.lr": 1e-4, "schedule.warmup": 0.2, "schedule.cooldown": 0.4},
+}
+STEPS = {"sst2": 1500, "mrpc": 700}
+
+
+def _minilm(task: str, recipe: str, keep: float, length: int) -> RunSpec:
+    settings = {"training.threads": 1, "training.evaluations": 5, "task.max_length": length, **SETTINGS[recipe]}
+    steps = STEPS[task]
+    return recipes.build(recipe, "all-MiniLM-L6-v2", task, keep=keep, seed=0, steps=steps, settings=settings)
+
+
+PLANS = {"opinions": opinions, "digits": digits, "sst2": sst2, "mrpc": mrpc}
+
+
+def main() -> None:
+    """Carries out one plan."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("plan", choices=PLANS)
+    parser.add_argument("--runs-dir", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=RECORDED)
+    parser.add_argument("--only-record", action="store_true", help="launch nothing, record what is done")
+    given = parser.parse_args()
+    planned = {spec.fingerprint(s): (s, detail) for s, detail in PLANS[given.plan]()}
+    given.runs_dir.mkdir(parents=True, exist_ok=True)
+    held = {_fingerprint(r.spec): r.id for r in list_runs(given.runs_dir, recorded=False) if r.state in ("done", "queued", "running")}
+    if not given.only_record:
+        missing = [(key, s) for key, (s, _) in planned.items() if key not in held]
+        ids = launch.launch_all(given.runs_dir, [spec.to_dict(s) for _, s in missing])
+        held.update(zip((key for key, _ in missing), ids, strict=True))
+        wait_for(given.runs_dir, [held[key] for key in planned], lambda *_: None)
+    done = {r.id for r in list_runs(given.runs_dir, recorded=False) if r.state == "done"}
+    for key, (_, detail) in planned.items():
+        if held.get(key) in done:
+            record(given.runs_dir, [held[key]], given.out, detail=detail)
+    left = [key for key in planned if held.get(key) not in done]
+    sys.stdout.write(json.dumps({"recorded": len(planned) - len(left), "missing": len(left)}) + "\n")
+
+
+def _fingerprint(data: dict[str, Any]) -> str:
+    return spec.fingerprint(spec.from_dict(data))
+
+
+if __name__ == "__main__":
+    main()
