@@ -23,7 +23,7 @@ OPTIONAL = {
         "saving a figure as an image from a script; the chart's own button works",
         "pip install '.[export]'",
     ),
-    "accelerate": ("several GPUs for one run", "pip install '.[gpu]'"),
+    "accelerate": ("nothing yet; kept for runs on several GPUs", "pip install '.[gpu]'"),
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FOLDERS = {

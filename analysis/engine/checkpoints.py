@@ -15,7 +15,7 @@ from torch import nn
 from analysis.engine.pruner import Pruner
 from analysis.engine.steer import Steer
 
-SHARE = 50  # a checkpoint may cost at most one part in so many of the time between two of them
+SHARE = 50  # checkpoints come sooner than asked where they cost less than one part in so many of the time
 
 
 @dataclass
@@ -38,7 +38,6 @@ class Saver:
         pruner: Pruner,
         optimizer: torch.optim.Optimizer,
         steer: Steer | None,
-        **extra: Any,
     ) -> None:
         """Writes a checkpoint under a temporary name, renames it, and drops the older ones by rename
         first.
@@ -57,7 +56,6 @@ class Saver:
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "steer": [steer.integral, steer.error, steer.trend] if steer else [],
-            **extra,
         }
         with open(temporary / "state.pt", "wb") as file:
             torch.save(state, file)
@@ -93,10 +91,11 @@ def load(
         return None
     for leftover in (*folder.glob("*.tmp"), *folder.glob("*.trash")):
         shutil.rmtree(leftover, ignore_errors=True)
-    whole = sorted(f for f in folder.iterdir() if f.name.isdigit() and (f / "state.pt").is_file())
+    whole = [f for f in folder.iterdir() if f.name.isdigit() and (f / "state.pt").is_file()]
     if not whole:
         return None
-    state: dict[str, Any] = torch.load(whole[-1] / "state.pt", weights_only=True, map_location="cpu")
+    newest = max(whole, key=lambda f: int(f.name))  # as text, a million comes before 999,999
+    state: dict[str, Any] = torch.load(newest / "state.pt", weights_only=True, map_location="cpu")
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     pruner.kept = state["kept"]

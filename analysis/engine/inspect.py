@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
+from analysis.engine.blocks import inside
 from analysis.engine.inspect_header import Entry, clean, files_of, open_regular, read_header
-from analysis.engine.inspect_names import belongs, layer_of, role_of
+from analysis.engine.inspect_names import layer_of, role_of, site_block
 from analysis.engine.inspect_values import ANALYSED, BINS, QUANTILES, analyse
 from analysis.errors import LabError, ModelError
 from analysis.store import arrays, layout
@@ -33,7 +34,8 @@ log = logging.getLogger(__name__)
 
 RESULT, HISTOGRAMS = "inspection.json", "histograms.npz"
 TENSORS = "tensors.parquet"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: prunable and encoder follow the numbered blocks
+NO_PARAMETER = ("statistic", "quantised")  # roles that count under no denominator of weights
 _FACTS = ("name", "dtype", "shape", "numel", "bytes", "role", "layer", "prunable", "encoder", "analysed")
 _NUMBERS = ("zeros", "non_finite", "min", "max", "mean", "std", "rows_empty", "cols_empty")
 _LEVELS = tuple(f"q{round(100 * q):02d}" for q in QUANTILES)
@@ -107,8 +109,8 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], np.ndarray,
     problems = _disagreements(entries, index)
     before = {file: _stamp(file) for file in files}
     rows, limits, counts = [], np.ones(len(entries)), np.zeros((len(entries), BINS + 2), dtype=np.int64)
-    for i, (entry, shown) in enumerate(zip(entries, _names(entries), strict=True)):
-        row, limits[i], counts[i] = _tensor(entry, shown)
+    for i, (entry, labels) in enumerate(zip(entries, _labels(entries), strict=True)):
+        row, limits[i], counts[i] = _tensor(entry, labels)
         rows.append(row)
     if before != {file: _stamp(file) for file in files}:
         raise ModelError(f"{clean(path.name)!r} changed while it was read; inspect it again.")
@@ -117,19 +119,31 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], np.ndarray,
     return {"source": source, "metadata": metadata, "problems": problems}, rows, limits, counts
 
 
-def _tensor(entry: Entry, shown: str) -> tuple[dict[str, Any], float, np.ndarray]:
-    role = role_of(entry.name, entry.shape)
-    prunable, encoder = belongs(role)
+def _labels(entries: list[Entry]) -> list[dict[str, Any]]:
+    """What names say: role, layer, and where a tensor counts.
+
+    Prunable is a site; the encoder is everything in the blocks that hold one, as ``sites.count_parameters``
+    counts it.
+    """
+    roles = [role_of(e.name, e.shape) for e in entries]
+    homes = [site_block(e.name, role) for e, role in zip(entries, roles, strict=True)]
+    blocks = {home for home in homes if home}
+    return [
+        {
+            "name": shown,
+            "role": role,
+            "layer": layer_of(entry.name),
+            "prunable": home is not None,
+            "encoder": role not in NO_PARAMETER and inside(entry.name, blocks),
+        }
+        for entry, shown, role, home in zip(entries, _names(entries), roles, homes, strict=True)
+    ]
+
+
+def _tensor(entry: Entry, labels: dict[str, Any]) -> tuple[dict[str, Any], float, np.ndarray]:
     shape = " × ".join(str(n) for n in entry.shape) or "scalar"
-    row: dict[str, Any] = {"name": shown, "dtype": entry.dtype, "shape": shape, "numel": entry.numel}
-    row |= {
-        "bytes": entry.size,
-        "role": role,
-        "layer": layer_of(entry.name),
-        "prunable": prunable,
-        "encoder": encoder,
-    }
-    if entry.dtype not in ANALYSED or role == "quantised":
+    row = labels | {"dtype": entry.dtype, "shape": shape, "numel": entry.numel, "bytes": entry.size}
+    if entry.dtype not in ANALYSED or labels["role"] == "quantised":
         return row | {"analysed": False}, 1.0, np.zeros(BINS + 2, dtype=np.int64)
     with open_regular(entry.file) as file:
         found, limit, counts = analyse(file, entry)

@@ -1,8 +1,10 @@
-"""What a tensor probably is, guessed from its name and shape: role, layer, and where it counts."""
+"""What a tensor probably is, guessed from its name and shape: role, layer, and whether it is a site."""
 
 from __future__ import annotations
 
 import re
+
+from analysis.engine.blocks import block_of
 
 PRUNABLE = (
     "query",
@@ -87,7 +89,9 @@ def layer_of(name: str) -> int:
     return int(found[1]) if found and len(found[1]) < 6 else -1
 
 
-def belongs(role: str) -> tuple[bool, bool]:
-    """Says whether a role counts as prunable, and whether as a part of the encoder."""
-    outside = ("embedding", "head", "pooler", "statistic", "quantised")
-    return role in PRUNABLE, role not in outside
+def site_block(name: str, role: str) -> str | None:
+    """Finds the numbered block of a site; None for what is no site: another role, or outside every block.
+
+    The rule of ``sites.find_sites``, so that a checkpoint and the run that made it have the same denominators.
+    """
+    return block_of(name, role == "conv") if role in PRUNABLE else None

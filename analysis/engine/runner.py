@@ -61,7 +61,7 @@ def serve(folder: Path, idle: float | None = None) -> None:
     """
     folder = layout.make_runs_dir(folder)
     lock = RunLock(folder / RUNNER_LOCK)
-    while lock.acquire(patience=0.0):
+    while lock.acquire():  # with patience: somebody who only looks at the lock is no other runner
         runner = Runner(folder, lock, _idle(idle))
         try:
             runner.work()

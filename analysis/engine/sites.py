@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from analysis.engine.blocks import block_of, inside
 from analysis.errors import SiteError
 
 ROLES = ("query", "key", "value", "attention output", "ffn in", "ffn out", "conv", "other")
@@ -91,23 +92,13 @@ def role_of(path: str) -> str:
     return "other"
 
 
-def _block(path: str, conv: bool) -> str | None:
-    """The path of the repeated block a module lives in: up to the first number, for stages of convolutions
-    the second.
-    """
-    numbers = [m.end() for m in re.finditer(r"\.\d+(?=\.|$)", path)]
-    if not numbers:
-        return None
-    return path[: numbers[min(1, len(numbers) - 1)] if conv else numbers[0]]
-
-
 def _candidates(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
     seen: set[int] = set()
     for name, module in model.named_modules():
         conv = isinstance(module, nn.Conv2d)
         if not isinstance(module, nn.Linear | nn.Conv2d | Conv1D) or _NEVER.search(name):
             continue
-        block = _block(name, conv)
+        block = block_of(name, conv)
         if block is None or id(module.weight) in seen:
             continue
         seen.add(id(module.weight))
@@ -160,8 +151,7 @@ def count_parameters(model: nn.Module, sites: list[Site]) -> Counts:
     (85,054,464 for BERT-base, of which 84,934,656 are prunable).
     """
     own = {id(s.weight): s.weight.numel() for s in sites}
-    prefixes = tuple({f"{_block(s.name, s.role == 'conv')}." for s in sites})
-    encoder = {
-        id(p): p.numel() for n, p in model.named_parameters(remove_duplicate=False) if n.startswith(prefixes)
-    }
+    blocks = {block for s in sites if (block := block_of(s.name, s.role == "conv"))}
+    named = model.named_parameters(remove_duplicate=False)
+    encoder = {id(p): p.numel() for name, p in named if inside(name, blocks)}
     return Counts(sum(own.values()), sum(encoder.values()), sum(p.numel() for p in model.parameters()))

@@ -43,7 +43,8 @@ class Files:
         """Return the same splits with other tables, in the order of `tables`."""
         after = iter(tables)
         train = next(after)
-        return Files(train, next(after) if self.validation else None, next(after) if self.test else None)
+        validation = next(after) if self.validation is not None else None  # an empty table is false, yet there
+        return Files(train, validation, next(after) if self.test is not None else None)
 
 
 def load(source: str) -> Files:

@@ -111,7 +111,8 @@ def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> 
         if step + 1 in pictures:
             _picture(s, step + 1, path, diary)
     pruner.refresh(1.0)
-    saver.save(plan.steps, s.model, pruner, s.optimizer, s.steer)  # a run killed while finishing need not train again
+    # A run that is killed while it finishes need not train again.
+    saver.save(plan.steps, s.model, pruner, s.optimizer, s.steer)
     _report(s, plan.steps, terms if first < plan.steps else {}, 0.0, before, diary)
 
 

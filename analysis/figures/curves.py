@@ -39,7 +39,7 @@ def accuracy_keep(
             (``frames.results``); recorded runs are small and filled, one's own larger with an outline.
         x_title: quantity and denominator of the horizontal axis.
         metric: quantity of the vertical axis, such as "test accuracy".
-        floor: value of always giving the most common answer.
+        floor: value of a predictor that learnt nothing.
         dense: value of the unpruned model.
         published: recipe, keep, value and source of printed results, drawn hollow.
         facet: column that splits the figure into panels side by side, "" for one panel.
@@ -248,7 +248,7 @@ def _levels(
     style = theme.recipe_style("dense")
     for value, words, color, dash, position in (
         (dense, "dense, nothing pruned", page.text, style.dash, "top left"),
-        (floor, "floor: always the most common answer", page.faint, "dot", "bottom right"),
+        (floor, "floor: learnt nothing", page.faint, "dot", "bottom right"),
     ):
         if value is None or not np.isfinite(value):
             continue

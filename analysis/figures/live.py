@@ -43,7 +43,7 @@ def loss(
     """
     fig = base.start(
         x=PROGRESS,
-        y="training loss (nats)" + (f", mean of {smooth} values" if smooth > 1 else ""),
+        y="training loss, all terms (no unit)" + (f", mean of {smooth} values" if smooth > 1 else ""),
         title=title,
         dark=dark,
         height=height,
@@ -92,7 +92,7 @@ def metric(
         split: split of the data to draw.
         name: name of the metric, "" to take it from the frame.
         recipes: run label to recipe, for its colour.
-        floor: value of always giving the most common answer, None to take it from the frame.
+        floor: value of a predictor that learnt nothing, None to take it from the frame.
         title: heading inside the figure.
         dark: True for the dark page.
         height: height in pixels.
@@ -130,7 +130,7 @@ def metric(
         floors = np.unique(known[np.isfinite(known)])
         floor = float(floors[0]) if len(floors) == 1 else None
     if floor is not None and np.isfinite(floor):
-        base.level(fig, floor, "floor: always the most common answer", color=theme.ink(dark).faint)
+        base.level(fig, floor, "floor: learnt nothing", color=theme.ink(dark).faint)
     return _finish(fig)
 
 
@@ -162,7 +162,7 @@ def keep(
         dark=dark,
         height=height,
         alt="Share of prunable weights kept against progress, scheduled and measured.",
-        how="The thin dotted line is the schedule, the other what the masks keep; a learned keep has none.",
+        how="The thin dotted line is the schedule, the other what the masks keep; a keep that is learnt freely has none.",
     )
     drawn = 0
     for place, run, label, part in _runs(keeps):

@@ -53,7 +53,7 @@ def curves(
         mean=("value", "mean"),
         low=("value", "min"),
         high=("value", "max"),
-        runs=("value", "size"),
+        runs=("seed", "nunique"),
         floor=("floor", "mean"),
         recorded=("recorded", "all"),
         metric=("metric", "first"),

@@ -71,7 +71,9 @@ def runs(runs_dir: Path, recorded: bool = True) -> pd.DataFrame:
 
 
 def results(runs_dir: Path, recorded: bool = True) -> pd.DataFrame:
-    """Lists what runs measured with their final masks: the last evaluation per run, split and keep.
+    """Lists what runs measured at their end, with their final masks: one row per run, split and keep.
+
+    A look ahead during a run (cut to the final keep for a moment, on a part of the split) is no result.
 
     Args:
         runs_dir: folder of runs; it need not exist.
@@ -85,7 +87,7 @@ def results(runs_dir: Path, recorded: bool = True) -> pd.DataFrame:
     for info in _infos(runs_dir, recorded):
         last: dict[tuple[str, str, float], dict[str, Any]] = {}
         for event in read_events(info.path, "eval"):
-            if event.get("cut", "final") == "final":
+            if event.get("cut", "final") == "final" and not number(event.get("progress")) < 1:
                 target = number(event.get("keep_target"))
                 key = (
                     str(event.get("split")),

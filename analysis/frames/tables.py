@@ -82,7 +82,7 @@ def read_events(run_path: Path, *kinds: str) -> list[dict[str, Any]]:
             log.info("events of %s cannot be read: %s", run_path, error)
             break
         if found.rewound_to is not None:
-            rows = [r for r in rows if number(r.get("step")) <= found.rewound_to]
+            rows = [r for r in rows if not events.is_void(r, found.rewound_to)]
         rows += found.rows
         offset = found.offset
     return rows

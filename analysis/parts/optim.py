@@ -25,7 +25,9 @@ class AdamW(Part):
     )
     weight_decay: float = knob(0.0, "decay of the weights", low=0, high=1)
     clip: float = knob(1.0, "largest gradient norm; 0 turns clipping off", low=0, high=1e6)
-    clip_scores: bool = knob(False, "count the scores in the gradient norm and clip them too, as the reference does")
+    clip_scores: bool = knob(
+        False, "count the scores in the gradient norm and clip them too, as the reference does"
+    )
     freeze_embeddings: bool = knob(True, "leave the embeddings as they were pre-trained")
 
     title: ClassVar[str] = "AdamW"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from analysis.lazy import torch
 from analysis.parts.base import Part, knob
 from analysis.parts.reparam import HardConcrete
 
+SHARED = 1_000_000  # scores from which matrices are ranked in parallel
 SMALL = 8192  # scores among which the k-th is looked for directly
 
 
@@ -51,7 +53,7 @@ def kth_largest(arrays: Sequence[np.ndarray], k: int) -> float:
         between.append(a[(a >= low) ^ over])
     inside = np.concatenate(between)
     if above < k <= above + inside.size:
-        return _kth_direct(inside, k - above)
+        return float(np.partition(inside, inside.size + above - k)[inside.size + above - k])
     return _kth_direct(np.concatenate(arrays), k)
 
 
@@ -149,7 +151,15 @@ class TopK(Part):
         """
         if self.scope == "global":
             return keep_largest(scores, count_kept(value, sum(s.numel() for s in scores)))
-        return [keep_largest([s], count_kept(value, s.numel()))[0] for s in scores]
+
+        def one(s: torch.Tensor) -> torch.Tensor:
+            return keep_largest([s], count_kept(value, s.numel()))[0]
+
+        threads = torch.get_num_threads()
+        if threads == 1 or sum(s.numel() for s in scores) < SHARED:
+            return [one(s) for s in scores]
+        with ThreadPoolExecutor(threads) as pool:  # NumPy's passes release the interpreter's lock
+            return list(pool.map(one, scores))
 
 
 @dataclass(frozen=True)

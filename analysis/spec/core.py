@@ -11,10 +11,10 @@ from analysis.errors import SpecError
 from analysis.parts.base import Part, knob
 from analysis.parts.losses import LogitDistillation, Penalty, Task
 from analysis.parts.optim import Optimizer
-from analysis.parts.reparam import Reparam
+from analysis.parts.reparam import HardConcrete, Reparam
 from analysis.parts.schedules import Schedule
 from analysis.parts.scores import Score
-from analysis.parts.select import Select
+from analysis.parts.select import OpenGate, Select, SigmoidThreshold
 from analysis.parts.units import Units
 
 SCHEMA_VERSION = 1
@@ -103,16 +103,18 @@ class LineUp:
 
     def __post_init__(self) -> None:
         for slot in ("select", "reparam"):
-            needs_learned = type(getattr(self, slot)).__name__ in (
-                "SigmoidThreshold",
-                "OpenGate",
-                "HardConcrete",
-            )
+            needs_learned = isinstance(getattr(self, slot), SigmoidThreshold | OpenGate | HardConcrete)
             if needs_learned and not self.score.learned:
                 raise SpecError(
                     f"{slot} is {type(getattr(self, slot)).__name__}, which needs a learned score, but the "
                     f"score is {type(self.score).__name__}; choose Movement or GateLogit, or another {slot}."
                 )
+        if isinstance(self.reparam, HardConcrete) and not isinstance(self.select, OpenGate):
+            raise SpecError(
+                f"reparam is HardConcrete, whose gates decide by themselves which weights are zero, but select "
+                f"is {type(self.select).__name__}, which would count others; choose OpenGate, or the reparam "
+                "Masked."
+            )
         if self.penalty is not None and not self.score.learned:
             raise SpecError(
                 f"penalty is {type(self.penalty).__name__}, which pulls on learned scores, but the score is "

@@ -139,8 +139,9 @@ def _older(path: Path, seconds: float) -> bool:
 
 
 def _sweep_run(path: Path) -> int:
-    """Remove half-written files of one run, unless somebody works in it."""
-    left = [*path.glob("*.tmp"), *path.glob("*/*.tmp"), *path.glob("*/.trash-*")]
+    """Remove half-written and half-deleted files of one run, unless somebody works in it."""
+    left = [entry for ending in (".tmp", ".trash") for entry in path.glob(f"*{ending}")]
+    left += [entry for ending in (".tmp", ".trash") for entry in path.glob(f"*/*{ending}")]
     if not left or not (path / STATE).exists():
         return 0
     lock = RunLock(path / LOCK)

@@ -13,7 +13,8 @@ from pathlib import Path
 import streamlit as st
 
 from analysis import frames
-from analysis.engine.inspect import RESULT, inspect_apart
+from analysis.engine.inspect import RESULT, SCHEMA_VERSION, inspect_apart
+from analysis.engine.inspect_header import files_of
 from analysis.errors import ModelError
 from analysis.store.layout import ROOT
 from analysis.ui import cached, nav, pick, story, url
@@ -42,7 +43,10 @@ def allowed(text: str) -> Path:
     if not words or "\0" in words or len(words) > 4096:
         raise ModelError("The path is empty or too long; give a safetensors file or a folder that holds one.")
     below = [root / words for root in roots()]
-    path = next((p.resolve() for p in below if p.exists()), Path(words).expanduser().resolve())
+    try:
+        path = next((p.resolve() for p in below if p.exists()), Path(words).expanduser().resolve())
+    except (OSError, RuntimeError) as error:  # a part too long, a link to itself, ~ of a user who is not there
+        raise ModelError(f"The path {words[:80]!r} cannot be followed ({error}); check it.") from None
     if not any(path.is_relative_to(root) for root in roots()):
         names = ", ".join(map(str, roots()))
         raise ModelError(
@@ -114,10 +118,10 @@ def ask() -> Path:
     return allowed(chosen)
 
 
-def _stamp(path: Path) -> str:
-    """A name for the content of a file or folder: paths, times of change and sizes."""
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors*"))[:4096]
+def _stamp(path: Path, files: Sequence[Path]) -> str:
+    """A name for the content of a checkpoint: the form of the inspection, paths, times of change and sizes."""
     parts = [
+        str(SCHEMA_VERSION),
         str(path),
         *(f"{file.name}:{s.st_mtime_ns}:{s.st_size}" for file in files for s in [file.stat()]),
     ]
@@ -132,9 +136,10 @@ def inspected(path: Path) -> Path:
         ModelError: the checkpoint cannot be read.
     """
     store = nav.runs_dir() / FOLDER
-    out = store / _stamp(path)
+    files, _ = files_of(path)
+    out = store / _stamp(path, files)
     if not (out / RESULT).is_file():
-        size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.glob("*.safetensors")))
+        size = sum(file.stat().st_size for file in files)
         with st.spinner(f"Reading {size / 1e6:,.0f} MB in a process of its own …", show_time=True):
             store.mkdir(parents=True, exist_ok=True)
             _sweep(store)

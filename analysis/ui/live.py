@@ -67,7 +67,7 @@ def bar(info: RunInfo, title: str, result: str = "") -> None:
     words = [f"{icon} **{escape(title)}**", kept] if title else [f"{icon} {kept}"]
     words += [escape(f"{short_name(info.task)}, seed {info.seed}")] if info.task and title else []
     if result:
-        words.append(result)
+        words.append(escape(result))
     elif info.state == "running":
         words.append(f"step {info.step} of {info.steps}")
         words += [f"{left} left"] if (left := time_left(info)) else []

@@ -143,7 +143,7 @@ def command(spec: RunSpec) -> str:
         "--task",
         spec.task.source,
     ]
-    words += ["--keep", f"{spec.keep:g}", "--seed", str(spec.seed)]
+    words += ["--keep", _exact(spec.keep), "--seed", str(spec.seed)]
     settings = changes(spec)
     if "training.steps" in settings:
         words += ["--steps", str(settings.pop("training.steps"))]
@@ -153,6 +153,11 @@ def command(spec: RunSpec) -> str:
     for name, value in settings.items():
         words += ["--set", f"{name}={str(value).lower() if isinstance(value, bool) else value}"]
     return shlex.join(words)
+
+
+def _exact(keep: float) -> str:
+    """A keep in as many digits as it takes to read the same number again."""
+    return repr(float(keep)).removesuffix(".0")
 
 
 def address(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,7 +171,7 @@ def address(data: Mapping[str, Any]) -> dict[str, Any]:
         "model": spec.model,
         "task": spec.task.source,
         "recipes": spec.recipe,
-        "keeps": f"{spec.keep:g}",
+        "keeps": _exact(spec.keep),
         "seeds": str(spec.seed),
         "teacher": spec.teacher or None,
         "name": spec.name or None,

@@ -113,7 +113,7 @@ def schedule(spec: RunSpec) -> pd.DataFrame:
         moved = parts.schedule.value(at, start, end)
         if parts.select.title == "top-k":
             rows.append((at, "keep", moved))
-        elif max(start, end) > 0:
+        elif start != end:
             rows.append((at, "threshold, share of its end", moved / max(start, end)))
         if parts.penalty is not None:
             rows.append((at, "penalty weight, share of its peak", parts.schedule.value(at, 0.0, 1.0)))

@@ -105,7 +105,7 @@ def curves(study: Study, axis: str, lr: str | float, facet: str) -> Found:
     found = frames.curves(rows, by=by, x=axis)
     sentences = frames.verdict(found, by=by) if len(found) and not facet else []
     tests = rows[rows["split"] == "test"]
-    return Found(found, tests.assign(keep_prunable=tests[axis]), sentences)
+    return Found(found, tests.assign(keep=tests[axis]), sentences)
 
 
 def title(axis: str) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
 import transformers as hf
 from torch import nn
 
+from analysis import frames
+from analysis.engine.inspect import inspect
 from analysis.engine.sites import Counts, count_parameters, find_sites, role_of
 from analysis.errors import SiteError
 
@@ -94,6 +97,18 @@ def test_counts_by_hand(family: str) -> None:
         assert counts.encoder == sum(p.numel() for p in model.bert.encoder.parameters())
     if family == "albert":  # four layers share one set of weights
         assert counts.prunable == 4 * 16 * 16 + 2 * 16 * 32
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_saved_model_has_the_denominators_of_the_run_that_made_it(family: str, tmp_path: Path) -> None:
+    model = _model(family)
+    counts = count_parameters(model, find_sites(model))
+    model.save_pretrained(tmp_path / "model")
+    inspect(tmp_path / "model", tmp_path / "out")
+    totals = frames.denominators(tmp_path / "out").set_index("denominator")["total"]
+    assert totals["prunable weights"] == counts.prunable
+    assert totals["encoder"] == counts.encoder
+    assert totals["whole model"] == counts.model
 
 
 def test_bert_base_counts_and_effective_fractions() -> None:

@@ -40,6 +40,11 @@ def test_seeds_become_mean_lowest_and_highest() -> None:
     assert (second["runs"], second["low"], second["mean"], second["high"]) == (1, 0.9, 0.9, 0.9)
 
 
+def test_the_same_seed_twice_is_one_seed() -> None:
+    found = frames.curves(results(("movement", 0.1, 0.8, 0), ("movement", 0.1, 0.8, 0), ("movement", 0.1, 0.9, 1)))
+    assert found["runs"].tolist() == [2]
+
+
 def test_lines_are_split_by_recipe_and_learning_rate_and_other_splits_left_out() -> None:
     frame = pd.concat(
         [
@@ -55,7 +60,7 @@ def test_lines_are_split_by_recipe_and_learning_rate_and_other_splits_left_out()
         ["movement", 1e-3, 0.8],
         ["movement", 3e-3, 0.6],
     ]
-    assert frames.curves(frame, by=("recipe",))["runs"].tolist() == [1, 2]
+    assert frames.curves(frame, by=("recipe",))["runs"].tolist() == [1, 1]  # two rates, one seed
 
 
 def test_a_learned_keep_is_gathered_by_what_was_measured() -> None:

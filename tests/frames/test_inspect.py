@@ -275,6 +275,8 @@ def test_sparsity_depends_on_the_denominator(tmp_path: Path) -> None:
         "encoder.layer.0.attention.self.query.weight": half,
         "embeddings.word_embeddings.weight": np.ones((30, 10), "f4"),
         "encoder.layer.0.attention.self.query.bias": np.zeros(100, "f4"),
+        "embeddings.LayerNorm.weight": np.ones(50, "f4"),  # neither of these two lies in a numbered block
+        "pooler.dense.bias": np.zeros(50, "f4"),
     }
     save_file(tensors, tmp_path / "m.safetensors")
     inspect(tmp_path / "m.safetensors", tmp_path / "out")
@@ -282,8 +284,8 @@ def test_sparsity_depends_on_the_denominator(tmp_path: Path) -> None:
     assert found["sparsity"].to_dict() == {
         "prunable weights": 0.5,
         "encoder": 150 / 200,
-        "whole model": 150 / 500,
-        "bytes on disk": pytest.approx(600 / (tmp_path / "m.safetensors").stat().st_size),
+        "whole model": 200 / 600,
+        "bytes on disk": pytest.approx(800 / (tmp_path / "m.safetensors").stat().st_size),
     }
     assert frames.layers(tmp_path / "out")["keep"].tolist() == [0.5]
 

@@ -117,12 +117,14 @@ def test_what_killed_processes_left_half_written_is_swept(made: Any) -> None:
         (run / "masks").mkdir()
         (run / "masks" / "000001.npz.1a2b.tmp").write_text("P")
         (run / "checkpoints" / "000002.tmp").mkdir(parents=True)
+        (run / "checkpoints" / "000001.trash").mkdir()
+        (run / "checkpoints.trash" / "000003").mkdir(parents=True)  # what deleting all checkpoints leaves
     half = made.folder / ".new-0011223344556677"
     half.mkdir()
     os.utime(half, (time.time() - 7200, time.time() - 7200))
     fresh = made.folder / ".new-8899aabbccddeeff"
     fresh.mkdir()
-    assert trash.sweep_trash(made.folder) == 4
+    assert trash.sweep_trash(made.folder) == 6
     assert sorted(files(path)) == ["spec.json", "state.json"]
     assert (busy / "checkpoints" / "000002.tmp").is_dir()
     assert not half.exists()
