@@ -1,9 +1,10 @@
-"""Makes the recorded runs that ship with the project: launches what a plan lists, waits, and records what is done.
+"""Makes the recorded runs that ship with the project: launches what a plan lists, waits, and records what is
+done.
 
-    python benchmarks/record_runs.py opinions --runs-dir /tmp/recorded      # the bundled task, about half an hour on 2 cores
-    python benchmarks/record_runs.py digits   --runs-dir /tmp/recorded
-    python benchmarks/record_runs.py sst2     --runs-dir /tmp/recorded      # needs PRUNING_LAB_MODELS and PRUNING_LAB_DATA
-    python benchmarks/record_runs.py mrpc     --runs-dir /tmp/recorded
+    python benchmarks/record_runs.py opinions --runs-dir /tmp/recorded      # the bundled task, about half an
+    hour on 2 cores python benchmarks/record_runs.py digits   --runs-dir /tmp/recorded python
+    benchmarks/record_runs.py sst2     --runs-dir /tmp/recorded      # needs PRUNING_LAB_MODELS and
+    PRUNING_LAB_DATA python benchmarks/record_runs.py mrpc     --runs-dir /tmp/recorded
 
 A run that the folder already holds is not made again, so an interrupted plan goes on where it stopped.
 """
@@ -21,12 +22,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from analysis import recipes, spec
-from analysis.store.waiting import wait_for
 from analysis.engine.record import record
 from analysis.spec import RunSpec
 from analysis.store import launch
 from analysis.store.layout import RECORDED
 from analysis.store.runs import list_runs
+from analysis.store.waiting import wait_for
 
 SEEDS = (0, 1, 2)
 KEEPS = (0.03, 0.05, 0.1, 0.3, 0.5)

@@ -131,7 +131,9 @@ def test_ci_runs_the_very_line_of_the_readme() -> None:
 def test_named_files_exist(name: str) -> None:
     text = re.sub(r"```.*?```", "", PAPERS[name], flags=re.S)
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-    paths = re.findall(r"`((?:analysis|pages|tests|docs|benchmarks|\.ci)/[\w./]+|app\.py|requirements\.txt)`", text)
+    paths = re.findall(
+        r"`((?:analysis|pages|tests|docs|benchmarks|\.ci)/[\w./]+|app\.py|requirements\.txt)`", text
+    )
     # x.py, x.md stand for the file that a reader is about to add
     named = {p for p in [*links, *paths] if not re.search(r"/x\.(py|md)$", p)}
     assert named

@@ -75,9 +75,7 @@ def _stepper(model: nn.Module, scores: list[nn.Parameter], pruner: Pruner | None
         with parametrize.cached():
             loss = model(input_ids=ids, attention_mask=attention, labels=labels).loss
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(
-            [p for g in optimizer.param_groups for p in g["params"]], 1.0, foreach=True
-        )
+        torch.nn.utils.clip_grad_norm_(clipped, part.clip, foreach=True)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

@@ -49,8 +49,8 @@ def precision_of(training: Training, device: torch.device, model: nn.Module) -> 
 def reuse_memory() -> bool:
     """Tells glibc to keep freed memory instead of returning it to the system.
 
-    A training step frees and allocates tens of megabytes; by default each such block is mapped anew and every page of it
-    faults once per step, which costs a masked step about a twentieth.
+    A training step frees and allocates tens of megabytes; by default each such block is mapped anew and every
+    page of it faults once per step, which costs a masked step about a twentieth.
 
     Returns:
         whether the C library took the advice; others than glibc do not have it.

@@ -92,6 +92,7 @@ def layer_of(name: str) -> int:
 def site_block(name: str, role: str) -> str | None:
     """Finds the numbered block of a site; None for what is no site: another role, or outside every block.
 
-    The rule of ``sites.find_sites``, so that a checkpoint and the run that made it have the same denominators.
+    The rule of ``sites.find_sites``, so that a checkpoint and the run that made it have the same
+    denominators.
     """
     return block_of(name, role == "conv") if role in PRUNABLE else None

@@ -110,7 +110,7 @@ def _steer(spec: RunSpec) -> Steer | None:
         return None
     schedule = spec.parts.schedule
     path = Cubic() if isinstance(schedule, Constant) else schedule
-    return Steer(penalty.weight, spec.keep, path, float(getattr(spec.parts.score, 'lr', 1.0)))
+    return Steer(penalty.weight, spec.keep, path, float(getattr(spec.parts.score, "lr", 1.0)))
 
 
 def freeze_embeddings(model: nn.Module) -> None:

@@ -43,7 +43,9 @@ class Files:
         """Return the same splits with other tables, in the order of `tables`."""
         after = iter(tables)
         train = next(after)
-        validation = next(after) if self.validation is not None else None  # an empty table is false, yet there
+        validation = (
+            next(after) if self.validation is not None else None
+        )  # an empty table is false, yet there
         return Files(train, validation, next(after) if self.test is not None else None)
 
 

@@ -22,8 +22,8 @@ SMOOTH = 0.9  # memory of the trend
 class Steer:
     """Control of the logarithm of the penalty weight by the error, its sum and its trend.
 
-    A score needs many steps to cross the threshold, so a controller that only sees how many have crossed brakes too late:
-    the error is looked at where it will be when the scores now under way have arrived.
+    A score needs many steps to cross the threshold, so a controller that only sees how many have crossed
+    brakes too late: the error is looked at where it will be when the scores now under way have arrived.
 
     Attributes:
         base: penalty weight to start from, > 0.

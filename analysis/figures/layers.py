@@ -17,11 +17,8 @@ ROLES = {
     "value": "value",
     "query_key_value": "query, key, value",
     "attention output": "attention output",
-    "attn_out": "attention output",
     "ffn in": "feed-forward in",
-    "ffn_in": "feed-forward in",
     "ffn out": "feed-forward out",
-    "ffn_out": "feed-forward out",
     "conv": "convolution",
     "other": "other linear",
 }

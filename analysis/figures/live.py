@@ -162,7 +162,10 @@ def keep(
         dark=dark,
         height=height,
         alt="Share of prunable weights kept against progress, scheduled and measured.",
-        how="The thin dotted line is the schedule, the other what the masks keep; a keep that is learnt freely has none.",
+        how=(
+            "The thin dotted line is the schedule, the other what the masks keep; a keep that is learnt "
+            "freely has none."
+        ),
     )
     drawn = 0
     for place, run, label, part in _runs(keeps):

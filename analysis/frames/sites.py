@@ -43,7 +43,7 @@ HEADS = {
     "keep": "float64",
 }
 
-COLUMN_HEADS = ("attention output", "attn_out")
+COLUMN_HEADS = "attention output"  # the role that reads heads from its columns
 
 
 def sites(run_path: Path, number: int | None = None) -> pd.DataFrame:
@@ -118,7 +118,7 @@ def by_head(site: Site, mask: np.ndarray) -> np.ndarray | None:
     """
     if site.heads <= 0:
         return None
-    across = mask.T if site.role in COLUMN_HEADS else mask
+    across = mask.T if site.role == COLUMN_HEADS else mask
     if across.shape[0] % site.heads:
         return None
     return np.ascontiguousarray(across).reshape(site.heads, -1)

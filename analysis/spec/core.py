@@ -111,7 +111,8 @@ class LineUp:
                 )
         if isinstance(self.reparam, HardConcrete) and not isinstance(self.select, OpenGate):
             raise SpecError(
-                f"reparam is HardConcrete, whose gates decide by themselves which weights are zero, but select "
+                "reparam is HardConcrete, whose gates decide by themselves which weights are zero, but "
+                "select "
                 f"is {type(self.select).__name__}, which would count others; choose OpenGate, or the reparam "
                 "Masked."
             )

@@ -45,7 +45,10 @@ def allowed(text: str) -> Path:
     below = [root / words for root in roots()]
     try:
         path = next((p.resolve() for p in below if p.exists()), Path(words).expanduser().resolve())
-    except (OSError, RuntimeError) as error:  # a part too long, a link to itself, ~ of a user who is not there
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # a part too long, a link to itself, ~ of a user who is not there
         raise ModelError(f"The path {words[:80]!r} cannot be followed ({error}); check it.") from None
     if not any(path.is_relative_to(root) for root in roots()):
         names = ", ".join(map(str, roots()))
@@ -119,7 +122,9 @@ def ask() -> Path:
 
 
 def _stamp(path: Path, files: Sequence[Path]) -> str:
-    """A name for the content of a checkpoint: the form of the inspection, paths, times of change and sizes."""
+    """A name for the content of a checkpoint: the form of the inspection, paths, times of change and
+    sizes.
+    """
     parts = [
         str(SCHEMA_VERSION),
         str(path),

@@ -149,7 +149,7 @@ def progress(mine: Sequence[RunInfo], results: pd.DataFrame) -> None:
         for column, recipe in zip(st.columns(len(recipes)), recipes, strict=True):
             with column:
                 st.markdown(f"**{recipe_title(recipe).capitalize()}**")
-                for info in mine:
+                for info in sorted(mine, key=lambda run: run.keep):
                     if info.recipe == recipe:
                         live.bar(info, "", done.get(info.id, ""))
         said = outcome(results, list(done))

@@ -10,6 +10,7 @@ from pathlib import PurePath
 import pandas as pd
 import streamlit as st
 
+from analysis.figures.layers import ROLES
 from analysis.figures.theme import recipe_title
 from analysis.frames.sites import COLUMN_HEADS
 from analysis.store.arrays import latest, numbers
@@ -170,10 +171,8 @@ def layer_name(layer: int) -> str:
 
 
 def role_name(role: str) -> str:
-    """A role as written in a list: "attention output" for "attn_out"."""
-    return {"attn_out": "attention output", "ffn_in": "feed-forward in", "ffn_out": "feed-forward out"}.get(
-        role, role
-    )
+    """A role as the figures write it: "feed-forward in" for "ffn in"."""
+    return ROLES.get(role, role)
 
 
 @dataclass(frozen=True)
@@ -191,7 +190,7 @@ def site(info: RunInfo) -> Site:
     frame = cached.frame("structure", info.path).set_index("site")
     name = url.select("Matrix", list(frame.index), key="site", help="One prunable matrix of the model.")
     row = frame.loc[name]
-    along = "columns" if row["role"] in COLUMN_HEADS else "rows"
+    along = "columns" if row["role"] == COLUMN_HEADS else "rows"
     return Site(name, (int(row["rows"]), int(row["cols"])), int(row["heads"]), along)
 
 

@@ -34,7 +34,11 @@ def curves() -> bool:
         charts.chart(figures.metric(evals, **common), key="metric")
     with right:
         charts.chart(figures.loss(losses, smooth=smooth, **common), key="loss")
-    charts.chart(figures.keep(keeps, **common), key="keep")
+    left, right = st.columns(2)
+    with left:
+        charts.chart(figures.keep(keeps, **common), key="keep")
+    with right:
+        charts.chart(figures.flips(keeps, **common), key="flips")
     return live.busy(list(chosen.values()))
 
 

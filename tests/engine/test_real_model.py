@@ -38,7 +38,9 @@ class Quiet:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["mrpc", "squad", "wnut17", "stsb", "mnli"])
-def test_a_short_run_on_every_kind_of_task(models_dir: Path, data_dir: Path, tmp_path: Path, task: str) -> None:
+def test_a_short_run_on_every_kind_of_task(
+    models_dir: Path, data_dir: Path, tmp_path: Path, task: str
+) -> None:
     settings = {
         "training.batch": 4,
         "task.train_rows": 40,
@@ -46,7 +48,14 @@ def test_a_short_run_on_every_kind_of_task(models_dir: Path, data_dir: Path, tmp
         "task.max_length": 64,
         "training.evaluations": 1,
     }
-    spec = build("movement", str(models_dir / "all-MiniLM-L6-v2"), str(data_dir / task), keep=0.5, steps=3, settings=settings)
+    spec = build(
+        "movement",
+        str(models_dir / "all-MiniLM-L6-v2"),
+        str(data_dir / task),
+        keep=0.5,
+        steps=3,
+        settings=settings,
+    )
     run = tmp_path / "run"
     run.mkdir()
     write_json(run / "spec.json", specs.to_dict(spec))

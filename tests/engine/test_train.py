@@ -208,6 +208,16 @@ def test_a_teacher_is_followed(launch: Launch) -> None:
     assert loss["loss"] == pytest.approx(0.1 * terms["task"] + 0.9 * terms["distillation"])
 
 
+def test_without_steering_a_larger_penalty_keeps_less(launch: Launch) -> None:
+    kept = []
+    for weight in (1e-3, 100.0):
+        plan = {"penalty.steer": False, "penalty.weight": weight, "score.lr": 0.5, "optimizer.lr": 1e-3}
+        path = launch("soft_movement", steps=60, **plan)
+        train.execute(path, Control())
+        kept.append(events(path, "eval")[-1]["keep_prunable"])
+    assert kept[0] > kept[1] + 0.1
+
+
 def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(
     launch: Launch, tiny_bert: Path, tmp_path: Path
 ) -> None:
@@ -237,7 +247,7 @@ def test_glances_show_both_cuts(launch: Launch) -> None:
 def test_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(SpecError, match="needs a learned score"):
         build("movement", "m", "t", settings={"score.type": "Magnitude", "select.type": "SigmoidThreshold"})
-    with pytest.raises(SpecError, match="reparam is HardConcrete.*select is TopK, which would count others"):
+    with pytest.raises(SpecError, match=r"reparam is HardConcrete.*select is TopK, which would count others"):
         build("l0", "m", "t", settings={"select.type": "TopK"})
     with pytest.raises(SpecError, match=r"keep is 0\.5 for the recipe dense"):
         build("dense", "m", "t", keep=0.5)

@@ -41,7 +41,9 @@ def test_seeds_become_mean_lowest_and_highest() -> None:
 
 
 def test_the_same_seed_twice_is_one_seed() -> None:
-    found = frames.curves(results(("movement", 0.1, 0.8, 0), ("movement", 0.1, 0.8, 0), ("movement", 0.1, 0.9, 1)))
+    found = frames.curves(
+        results(("movement", 0.1, 0.8, 0), ("movement", 0.1, 0.8, 0), ("movement", 0.1, 0.9, 1))
+    )
     assert found["runs"].tolist() == [2]
 
 

@@ -93,6 +93,14 @@ def test_runs_and_results_of_a_missing_an_empty_and_a_mixed_folder(tmp_path: Pat
     assert test["recipe"].item() == "movement" and test["floor"].item() == 0.5
 
 
+def test_a_look_ahead_during_a_run_is_no_result(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "runs" / "a-1")
+    ahead = [e for e in (path / "events.jsonl").read_text().splitlines() if '"final"' in e]
+    (path / "events.jsonl").write_text("".join(f"{line}\n" for line in ahead[:-3]))  # the end is cut off
+    assert len(frames.evals(path)) == len(ahead) - 3 > 0
+    assert frames.results(tmp_path / "runs", recorded=False).empty
+
+
 def test_many_stacks_runs_under_their_labels(tmp_path: Path) -> None:
     paths = {label: write_run(tmp_path / f"{label}-1", steps=10) for label in ("a", "b")}
     stacked = frames.many(paths, "losses")

@@ -11,8 +11,8 @@ import numpy as np
 from analysis import recipes, spec
 from analysis.store import arrays, layout
 
-ROLES = ("query", "key", "value", "attn_out", "ffn_in", "ffn_out")
-SHAPES = {"ffn_in": (128, 32), "ffn_out": (32, 128)}
+ROLES = ("query", "key", "value", "attention output", "ffn in", "ffn out")
+SHAPES = {"ffn in": (128, 32), "ffn out": (32, 128)}
 CONDITIONS = ("none", "queued", "running", "failed", "diverged", "finished", "unreadable")
 BINS = 48
 
@@ -24,7 +24,7 @@ def sites(layers: int = 3) -> list[dict[str, Any]]:
         for role in ROLES:
             rows, cols = SHAPES.get(role, (32, 32))
             heads = 4 if role in ROLES[:4] else None
-            name = f"encoder.layer.{layer}.{role}"
+            name = f"encoder.layer.{layer}.{role.replace(' ', '_')}"
             found.append(
                 {"site": name, "role": role, "layer": layer, "rows": rows, "cols": cols, "heads": heads}
             )

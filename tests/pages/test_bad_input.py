@@ -128,7 +128,11 @@ def test_damaged_files_of_a_run_leave_the_pages_standing(damage: str, runs: Path
 
 
 @pytest.mark.parametrize(
-    "path", ["/etc/passwd", "~/.ssh", "../../../etc", "", "\0", "/nowhere/at/all", "x" * 5000]
+    "path",
+    [
+        *("/etc/passwd", "~/.ssh", "../../../etc", "", "\0", "/nowhere/at/all"),
+        *("x" * 300, "~nobody-of-that-name/x", "x" * 5000),
+    ],
 )
 def test_a_checkpoint_outside_the_allowed_folders_is_refused(path: str, runs: Path) -> None:
     with pytest.raises(ModelError) as error:
