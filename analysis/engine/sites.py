@@ -134,7 +134,9 @@ def find_sites(model: nn.Module) -> list[Site]:
     for name, module, block in _candidates(model):
         role = "conv" if isinstance(module, nn.Conv2d) else role_of(name)
         layer = blocks.setdefault(block, len(blocks))
-        sites.append(Site(name, module, role, layer, _heads(model, role)))
+        # A Conv1D weight is [in, out], so its heads lie the other way round from what ``Site.heads`` says.
+        heads = None if isinstance(module, Conv1D) else _heads(model, role)
+        sites.append(Site(name, module, role, layer, heads))
     if not sites:
         raise SiteError(
             f"no prunable weight was found in a {type(model).__name__}: searched were linear and convolution "

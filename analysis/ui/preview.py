@@ -116,7 +116,8 @@ def schedule(spec: RunSpec) -> pd.DataFrame:
         elif start != end:
             rows.append((at, "threshold, share of its end", moved / max(start, end)))
         if parts.penalty is not None:
-            rows.append((at, "penalty weight, share of its peak", parts.schedule.value(at, 0.0, 1.0)))
+            steered = "penalty weight before steering" if parts.penalty.steer else "penalty weight"
+            rows.append((at, f"{steered}, share of its peak", parts.schedule.value(at, 0.0, 1.0)))
         rows.append((at, "learning rate, share of its peak", parts.optimizer.factor(at)))
     return pd.DataFrame(rows, columns=["progress", "curve", "value"])
 
