@@ -154,6 +154,15 @@ def test_stop_and_resume_end_like_a_straight_run(launch: Launch, recipe: str) ->
     assert [row["step"] for row in events(broken, "resume")] == [7, 13]
 
 
+def test_the_same_spec_gives_the_same_weights(launch: Launch) -> None:
+    first, second = launch("dense"), launch("dense")
+    for path in (first, second):
+        train.execute(path, Control())
+    assert (first / "model" / "model.safetensors").read_bytes() == (
+        second / "model" / "model.safetensors"
+    ).read_bytes()
+
+
 def test_seeds_decide(launch: Launch, tmp_path: Path) -> None:
     same, again = launch("movement"), launch("movement")
     other = launch("movement")

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from analysis.store import runs as store_runs
 from analysis.store.locks import RunLock
-from analysis.ui import nav
+from analysis.ui import cached, nav
 from tests.pages import made
 
 SHELL = Path(nav.ROOT) / "analysis" / "shell.py"
@@ -20,7 +21,14 @@ Opener = Callable[..., AppTest]
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hides the recorded runs, so that a page shows what the test made and nothing else."""
+    for module in (store_runs, cached):
+        monkeypatch.setattr(module, "RECORDED", tmp_path / "nothing-recorded")
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: None) -> Path:
     """The runs folder of the pages under test."""
     folder = tmp_path / "page-runs"
     monkeypatch.setenv("PRUNING_LAB_RUNS", str(folder))

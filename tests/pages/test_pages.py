@@ -41,6 +41,20 @@ def test_every_page_stands_in_every_condition(condition: str, runs: Path, open_p
     worker.release()
 
 
+def test_the_first_visit_shows_the_recorded_runs(
+    runs_dir: Path, monkeypatch: pytest.MonkeyPatch, open_page: Opener
+) -> None:
+    """With no run of one's own, every page of the inspect section has something true to draw."""
+    monkeypatch.setenv("PRUNING_LAB_RUNS", str(runs_dir))
+    monkeypatch.setenv("PRUNING_LAB_WARM", "0")
+    for address in ("start", "weights", "layers", "overlap", "curves"):
+        page = open_page(address)
+        assert not page.exception and not page.error, address
+        drawn = figures(page)
+        assert drawn and all(figure["data"] for figure in drawn), address
+        assert sent_bytes(page) <= 1_000_000, address
+
+
 @pytest.mark.parametrize(
     ("address", "params"),
     [
