@@ -98,8 +98,9 @@ def mrpc() -> Iterator[Planned]:
         yield _minilm("mrpc", recipe, keep, 96), "plain"
 
 
-# Looked at on the development split only, seed 0, 10 % kept, 800 steps: 1e-4 learns the task, 3e-4 does not. With a cut
-# from 0.2 to 0.6 of the run movement falls to chance while it is cut, so its cut begins earlier and is slower.
+# Looked at on the development split only, seed 0, 10 % kept, 800 steps: 1e-4 learns the task, 3e-4 does
+# not. With a cut from 0.2 to 0.6 of the run movement falls to chance while it is cut, so its cut begins
+# earlier and is slower.
 SETTINGS: dict[str, dict[str, Any]] = {
     "dense": {"optimizer.lr": 1e-4},
     "magnitude": {"optimizer.lr": 1e-4, "schedule.warmup": 0.2, "schedule.cooldown": 0.4},
