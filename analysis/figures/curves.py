@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -33,8 +34,8 @@ def accuracy_keep(
     """Draws quality against keep: a line per recipe through the means of its seeds, a band over their range.
 
     Args:
-        curves: recipe, keep in [0, 1], mean, low, high, runs, and the facet column (``frames.curves``); rows
-            with True in an optional column "estimated" were computed from other points and are drawn hollow.
+        curves: recipe, keep in [0, 1], mean, low, high, runs, and the facet column (``frames.curves``); those
+            with an optional "variant" are paler lines, those with True as "estimated" are drawn hollow.
         points: single runs: recipe, keep_prunable (or keep), value, recorded, seed, and the facet column
             (``frames.results``); recorded runs are small and filled, one's own larger with an outline.
         x_title: quantity and denominator of the horizontal axis.
@@ -52,17 +53,18 @@ def accuracy_keep(
     Returns:
         a line figure; nothing is smoothed or extrapolated.
     """
-    known = base.finite(curves, ["keep", "mean"])
+    known = base.finite(curves.assign(variant=base.column(curves, "variant")), ["keep", "mean"])
     panels: list[object] = list(pd.unique(known[facet]))[:4] if facet and len(known) else [None]
     fig = _canvas(known, panels, facet, x_title, metric, title, dark, height)
+    if points is not None and not base.column(points, "recorded", False).astype(bool).all():
+        fig.layout.meta["how_to_read"] += " Small outlined marks are your own runs, one each."
     if known.empty and (points is None or points.empty):
         return base.nothing(fig, "No finished run with a final evaluation yet: start one.", dark=dark)
     times = 100.0 if percent else 1.0
     named: set[str] = set()
     for column, panel in enumerate(panels, start=1):
         part = known if panel is None else known[known[facet] == panel]
-        for recipe, line in part.groupby("recipe", sort=True):
-            _line(fig, line.sort_values("keep"), str(recipe), times, column, named)
+        _lines(fig, part, sorted(set(known["variant"]) - {""}), times, column, named)
         _singles(fig, points, facet, panel, times, column, dark)
         _published(fig, published, times, column, named)
         _levels(fig, floor, dense, column, column == len(panels), dark)
@@ -86,6 +88,12 @@ def _canvas(
     height: int,
 ) -> go.Figure:
     recipes = known["recipe"].nunique() if len(known) else 0
+    how = (
+        "Lines join the means of the seeds, bands reach from the worst to the best seed (n on hover). "
+        "Where bands overlap, the order of two recipes is not settled."
+    )
+    if (known["variant"] != "").any():
+        how += " Paler lines are runs of a recipe with other settings, never averaged with the rest."
     fig = base.start(
         x=x,
         y=metric,
@@ -93,8 +101,7 @@ def _canvas(
         dark=dark,
         height=height,
         alt=f"{metric} against {x} for {recipes} recipes.",
-        how="Lines join the means of the seeds, bands reach from the worst to the best seed (n on hover). "
-        "Where bands overlap, the order of two recipes is not settled.",
+        how=how,
     )
     if len(panels) > 1:
         layout = fig.layout
@@ -112,24 +119,40 @@ def _canvas(
     return fig
 
 
-def _line(
-    fig: go.Figure, line: pd.DataFrame, recipe: str, times: float, column: int, named: set[str]
+def _lines(
+    fig: go.Figure, part: pd.DataFrame, variants: list[str], times: float, column: int, named: set[str]
 ) -> None:
-    style = theme.recipe_style(recipe)
-    name = base.text(theme.recipe_title(recipe))
+    """Draws a line per recipe, and one more in its colour, with another dash, per variant of it."""
+    for (recipe, variant), line in part.groupby(["recipe", "variant"], sort=True):
+        style, title = theme.recipe_style(str(recipe)), theme.recipe_title(str(recipe))
+        if variant:
+            title = f"{title}, {variant}"
+            place = theme.DASHES.index(style.dash) + 3 * (1 + variants.index(str(variant)))
+            style = replace(style, dash=theme.DASHES[place % len(theme.DASHES)])
+        opacity = 0.55 if variant else 1.0
+        _line(fig, line.sort_values("keep"), base.text(title, 80), style, opacity, times, column, named)
+
+
+def _line(
+    fig: go.Figure,
+    line: pd.DataFrame,
+    name: str,
+    style: theme.Style,
+    opacity: float,
+    times: float,
+    column: int,
+    named: set[str],
+) -> None:
     x = base.short(line["keep"] * times)
     where = {"row": 1, "col": column} if fig._has_subplots() else {}
-    several = (line["runs"] > 1).any()
-    if several:
-        band = np.concatenate(
-            [line["high"].to_numpy(dtype=np.float64), line["low"].to_numpy(dtype=np.float64)[::-1]]
-        )
+    if (line["runs"] > 1).any():
+        band = np.concatenate([base.short(line["high"]), base.short(line["low"])[::-1]])
         fig.add_trace(
             go.Scatter(
                 x=np.concatenate([x, x[::-1]]),
-                y=base.short(band),
+                y=band,
                 fill="toself",
-                fillcolor=theme.fade(style.color, 0.18),
+                fillcolor=theme.fade(style.color, 0.18 * opacity),
                 line={"width": 0},
                 mode="lines",
                 hoverinfo="skip",
@@ -153,16 +176,17 @@ def _line(
                 "size": 9,
                 "line": {"width": 1, "color": style.color},
             },
+            opacity=opacity,
             name=name,
             legendgroup=name,
-            showlegend=recipe not in named,
+            showlegend=name not in named,
             customdata=spread,
             hovertemplate="%{x:.3g}: %{y:.4f}<br>%{customdata[0]:.4f} to %{customdata[1]:.4f}, "
             "n = %{customdata[2]:.0f}<extra>" + name + "</extra>",
         ),
         **where,
     )
-    named.add(recipe)
+    named.add(name)
 
 
 def _singles(

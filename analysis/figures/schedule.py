@@ -8,14 +8,7 @@ from plotly.subplots import make_subplots
 
 from analysis.figures import base, theme
 
-TITLES = {
-    "keep": "keep (% of prunable weights)",
-    "tau": "threshold τ (on σ(score))",
-    "lr": "learning rate of the weights (no unit)",
-    "score_lr": "learning rate of the scores (no unit)",
-    "penalty": "penalty weight (no unit)",
-    "distillation": "distillation weight (share of the loss)",
-}
+KEEP = "keep (% of prunable weights)"
 MOST = 400
 
 
@@ -47,14 +40,14 @@ def schedule(
             dark=dark,
         )
         return base.nothing(fig, "Nothing is scheduled.", dark=dark)
-    order = [n for n in TITLES if n in names] + [n for n in names if n not in TITLES]
+    order = sorted(names, key=lambda name: name != "keep")
     columns = 2 if len(order) > 1 else 1
     rows = -(-len(order) // columns)
     fig = make_subplots(rows=rows, cols=columns, horizontal_spacing=0.12, vertical_spacing=0.24 / rows)
     for place, name in enumerate(order):
         row, column = place // columns + 1, place % columns + 1
         fig.add_trace(_line(known[known["curve"] == name], name, place), row=row, col=column)
-        axis = TITLES.get(name, f"{base.text(name)} (no unit)")
+        axis = KEEP if name == "keep" else f"{base.text(name)} (no unit)"
         fig.update_xaxes(title={"text": "progress (% of the run)"}, range=[0, 100], row=row, col=column)
         fig.update_yaxes(title={"text": axis, "font": {"size": 11}}, rangemode="tozero", row=row, col=column)
     fig.update_layout(

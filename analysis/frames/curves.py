@@ -19,7 +19,7 @@ NUMBERS = {
     "recorded": "bool",
     "metric": "str",
 }
-TEXTS = ("recipe", "model", "task", "teacher", "run", "name", "metric", "split", "state")
+TEXTS = ("recipe", "model", "task", "teacher", "run", "name", "metric", "split", "state", "settings")
 
 
 def curves(
@@ -32,22 +32,26 @@ def curves(
 
     Args:
         results: a frame of ``frames.results``, already narrowed to one model, task and metric.
-        by: columns that name a line.
+        by: columns that name a line; runs of a line that differ in more than seed, keep and learning rate
+            become lines of their own.
         x: column of the horizontal axis, such as "keep_prunable", "keep_encoder" or "seconds".
         split: split of the data that is shown; settings are chosen on "validation" and read on "test".
 
     Returns:
-        the columns of ``by``, then keep (mean of ``x`` over the seeds), mean, low, high (unit of the
-        metric), runs
-        (number of seeds), floor, recorded (True when every run of the point is), sorted by line and keep.
+        the columns of ``by``, variant ("" for the settings that most runs of the line share, else what sets
+        them apart), settings (``RESULTS``), keep (mean of ``x`` over the seeds), mean, low, high (unit of
+        the metric), runs (number of seeds), floor, recorded (True when every run of the point is), sorted by
+        line and keep.
     """
-    columns = {name: "str" if name in TEXTS else "float64" for name in by} | NUMBERS
+    columns = {name: "str" if name in TEXTS else "float64" for name in by}
+    columns |= {"variant": "str", "settings": "str"} | NUMBERS
     rows = results[results["split"] == split] if len(results) else results
     rows = rows[np.isfinite(rows["value"]) & np.isfinite(rows[x])] if len(rows) else rows
     if rows.empty:
         return table(columns)
-    rows = rows.assign(target=_target(rows))
-    grouped = rows.groupby([*by, "target"], sort=True, dropna=False)
+    rows = rows.reset_index(drop=True).assign(target=_target)
+    rows["variant"] = _variants(rows, by)
+    grouped = rows.groupby([*by, "variant", "settings", "target"], sort=True, dropna=False)
     points = grouped.agg(
         keep=(x, "mean"),
         mean=("value", "mean"),
@@ -58,14 +62,14 @@ def curves(
         recorded=("recorded", "all"),
         metric=("metric", "first"),
     ).reset_index()
-    points = points.sort_values([*by, "keep"], kind="stable", na_position="last")
+    points = points.sort_values([*by, "variant", "keep"], kind="stable", na_position="last")
     return table(columns, {name: points[name].to_numpy() for name in columns})
 
 
 def best_lr(
     results: pd.DataFrame, by: Sequence[str] = ("recipe", "model", "task", "teacher")
 ) -> pd.DataFrame:
-    """Keeps, for every line and keep, only the runs at the learning rate that was best on validation.
+    """Keeps, for every line, settings and keep, the runs at the learning rate best on validation.
 
     The choice never looks at the test split. A cell without a validation value is left out rather than
     guessed.
@@ -80,7 +84,7 @@ def best_lr(
     if results.empty:
         return results
     rows = results.assign(target=_target(results))
-    cell = [*by, "metric", "target"]
+    cell = [*by, "settings", "metric", "target"]
     seen = rows[(rows["split"] == "validation") & np.isfinite(rows["value"]) & np.isfinite(rows["lr"])]
     means = seen.groupby([*cell, "lr"], sort=True)["value"].mean().reset_index()
     best = means.sort_values("value", kind="stable", ascending=False).drop_duplicates(cell)
@@ -88,18 +92,42 @@ def best_lr(
     return chosen.drop(columns="target")
 
 
+def usual(points: pd.DataFrame) -> pd.DataFrame:
+    """Narrows points to the settings that most runs of a line share; all of them where only others are left.
+
+    Args:
+        points: a frame of ``curves``.
+
+    Returns:
+        the rows whose ``variant`` is "", or ``points`` when there is none.
+    """
+    rows = points[points["variant"] == ""]
+    return rows if len(rows) else points
+
+
+def _variants(rows: pd.DataFrame, by: Sequence[str]) -> pd.Series:
+    """Says of each run what sets it apart from most runs of its line; the index of ``rows`` is unique."""
+    found = pd.Series("", index=rows.index, dtype="str")
+    for _, line in rows.groupby(list(by), dropna=False):
+        usual_settings = _most(line, "settings")
+        for settings, same in line.groupby("settings"):
+            words = [] if settings == usual_settings else [f"other settings ({settings})"]
+            found[same.index] = ", ".join(words)
+            if same.groupby("target", dropna=False)["lr"].nunique(dropna=False).max() > 1:
+                # one rate a keep is a line of best rates; two at the same keep are two lines
+                usual_rate = _most(same, "lr")
+                for rate, part in same[same["lr"] != usual_rate].groupby("lr", dropna=False):
+                    found[part.index] = ", ".join([*words, f"learning rate {rate:g}"])
+    return found
+
+
+def _most(line: pd.DataFrame, column: str) -> object:
+    """The value that most runs have; of equally many the one recorded runs have, then the smallest."""
+    found = line.groupby(column, dropna=False).agg(runs=("seed", "size"), recorded=("recorded", "any"))
+    return found.sort_values(["runs", "recorded"], ascending=False, kind="stable").index[0]
+
+
 def _target(rows: pd.DataFrame) -> pd.Series:
     """The nominal keep of a run; where it has none (a learned keep), the measured one to two digits."""
     measured = rows["keep_prunable"].map(lambda v: float(f"{v:.2g}") if np.isfinite(v) else np.nan)
     return rows["keep_target"].round(6).fillna(measured)
-
-
-def pareto(points: pd.DataFrame, x: str = "keep", y: str = "mean") -> pd.Series:
-    """Says of each point whether no other one costs no more and scores no less (one of the two strictly)."""
-    costs, gains = points[x].to_numpy(dtype=np.float64), points[y].to_numpy(dtype=np.float64)
-    front = [
-        bool(np.isfinite([c, g]).all())
-        and not bool(((costs <= c) & (gains >= g) & ((costs < c) | (gains > g))).any())
-        for c, g in zip(costs, gains, strict=True)
-    ]
-    return pd.Series(front, index=points.index, dtype=bool)

@@ -32,7 +32,6 @@ POINTS = {
     "kept": "bool",
 }
 THRESHOLDS = {"site": "str", "role": "str", "layer": "int64", "threshold": "float64"}
-DISTRIBUTION = {"low": "float64", "high": "float64", "kept": "int64", "pruned": "int64"}
 QUADRANTS = {"size": "str", "score": "str", "weights": "int64", "kept": "int64"}
 
 EDGES = {"score": ("weight_edges", "score_edges"), "start": ("start_edges", "weight_edges")}
@@ -156,25 +155,6 @@ def points(run_path: Path, number: int | None = None, sites: Collection[str] | N
         names = names[chosen]
     kept = np.asarray(found["kept"]).astype(bool)
     return table(POINTS, {**found, "kept": kept, **_labels(run_path, names)})
-
-
-def distribution(plane: pd.DataFrame, axis: str = "y") -> pd.DataFrame:
-    """Sums a plane over one axis: how kept and pruned weights spread over weights ("x") or scores ("y")."""
-    if plane.empty:
-        return table(DISTRIBUTION)
-    half = plane[f"d{axis}"] / 2
-    bins = pd.DataFrame(
-        {
-            "low": plane[axis] - half,
-            "high": plane[axis] + half,
-            "kept": plane["kept"],
-            "pruned": plane["pruned"],
-        }
-    )
-    sums = bins.groupby(plane[axis].to_numpy(), sort=True).agg(
-        low=("low", "first"), high=("high", "first"), kept=("kept", "sum"), pruned=("pruned", "sum")
-    )
-    return table(DISTRIBUTION, {name: sums[name].to_numpy() for name in DISTRIBUTION})
 
 
 def large(plane: pd.DataFrame) -> float:

@@ -30,7 +30,6 @@ EVALS = {
     "floor": "float64",
     "examples": "int64",
 }
-NOTES = {"step": "int64", "progress": "float64", "time": "float64", "kind": "str", "text": "str"}
 
 
 def losses(run_path: Path) -> pd.DataFrame:
@@ -52,12 +51,6 @@ def keeps(run_path: Path) -> pd.DataFrame:
 def evals(run_path: Path) -> pd.DataFrame:
     """Lists the evaluations of a run; ``cut`` says whether the mask was the current or the final one."""
     return table(EVALS, read_events(run_path, "eval"))
-
-
-def notes(run_path: Path) -> pd.DataFrame:
-    """Lists what a run said on the way: its phases and its notes."""
-    rows = read_events(run_path, "phase", "note")
-    return table(NOTES, [{**r, "text": r.get("text") or r.get("phase")} for r in rows])
 
 
 def many(paths: dict[str, Path], kind: str) -> pd.DataFrame:

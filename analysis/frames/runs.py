@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,7 @@ RESULTS = {
     "steps": "int64",
     "teacher": "str",
     "lr": "float64",
+    "settings": "str",
     "floor": "float64",
     "name": "str",
     "state": "str",
@@ -55,6 +58,9 @@ RESULTS = {
     "seconds": "float64",
     "path": "str",
 }
+
+NO_SETTING = ("name", "versions", "schema_version", "seed", "keep")
+NOT_COMPUTED = ("threads", "evaluations", "snapshots", "points", "checkpoint_seconds")
 
 
 def runs(runs_dir: Path, recorded: bool = True) -> pd.DataFrame:
@@ -81,7 +87,7 @@ def results(runs_dir: Path, recorded: bool = True) -> pd.DataFrame:
 
     Returns:
         columns of ``RESULTS``; ``value`` and ``floor`` in the unit of ``metric``, ``keep_*`` in [0, 1],
-        unknown is NaN.
+        unknown is NaN; ``settings`` as in ``digest``.
     """
     rows = []
     for info in _infos(runs_dir, recorded):
@@ -110,7 +116,7 @@ def _row(info: Any) -> dict[str, Any]:
 
 def _setting(info: Any) -> dict[str, Any]:
     spec = info.spec if isinstance(info.spec, dict) else {}
-    return {"teacher": spec.get("teacher"), "lr": learning_rate(spec)}
+    return {"teacher": spec.get("teacher"), "lr": learning_rate(spec), "settings": digest(spec)}
 
 
 def _measured(event: dict[str, Any]) -> dict[str, Any]:
@@ -131,16 +137,30 @@ def learning_rate(spec: dict[str, Any]) -> float:
     return float("nan")
 
 
+def digest(spec: dict[str, Any]) -> str:
+    """Names the settings of a run, so that only runs that differ in nothing but the seed are averaged.
+
+    Args:
+        spec: a spec written as a dictionary.
+
+    Returns:
+        eight hex digits of the SHA-256 of all that decides what is computed, except for what stands beside
+        it in ``RESULTS`` and is compared there: seed, keep and the learning rate of the weights.
+    """
+    counted = {**_without(spec, NO_SETTING), "training": _without(spec.get("training"), NOT_COMPUTED)}
+    parts = spec.get("parts")
+    if isinstance(parts, dict):
+        counted["parts"] = {**parts, "optimizer": _without(parts.get("optimizer"), ("lr",))}
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _without(value: Any, names: tuple[str, ...]) -> Any:
+    return {k: v for k, v in value.items() if k not in names} if isinstance(value, dict) else value
+
+
 def counts(run_path: Path) -> dict[str, int]:
     """Reads how many weights each denominator has: {"prunable", "encoder", "model"}; 0 where unknown."""
     found = read_json(Path(run_path) / "sites.json").get("counts")
     found = found if isinstance(found, dict) else {}
     values = {name: number(found.get(name)) for name in ("prunable", "encoder", "model")}
     return {name: int(v) if math.isfinite(v) and v > 0 else 0 for name, v in values.items()}
-
-
-def steps_of(run_path: Path) -> int:
-    """Reads how many optimizer steps a run was asked for; 0 when it is not known."""
-    training = read_json(Path(run_path) / "spec.json").get("training")
-    found = number(training.get("steps")) if isinstance(training, dict) else float("nan")
-    return int(found) if math.isfinite(found) and found > 0 else 0

@@ -34,14 +34,6 @@ STRUCTURE = {
     "heads_empty": "float64",
 }
 PICTURE = {"row": "int64", "col": "int64", "keep": "float32"}
-HEADS = {
-    "site": "str",
-    "role": "str",
-    "layer": "int64",
-    "head": "int64",
-    "weights": "int64",
-    "keep": "float64",
-}
 
 COLUMN_HEADS = "attention output"  # the role that reads heads from its columns
 
@@ -95,19 +87,6 @@ def structure(run_path: Path, number: int | None = None) -> pd.DataFrame:
             row["heads_empty"] = None if parts is None else int((~parts.any(axis=1)).sum())
         rows.append(row)
     return table(STRUCTURE, rows)
-
-
-def heads(run_path: Path, number: int | None = None) -> pd.DataFrame:
-    """Measures the keep of every attention head of every site that has heads."""
-    bits = packed(run_path, number)
-    rows = []
-    for s in sites_of(run_path):
-        if s.heads and fits(s, bits.get(s.name)):
-            parts = by_head(s, matrix(s, bits[s.name]))
-            for head, part in enumerate(parts if parts is not None else ()):
-                at = {"site": s.name, "role": s.role, "layer": s.layer, "head": head}
-                rows.append({**at, "weights": part.size, "keep": float(part.mean())})
-    return table(HEADS, rows)
 
 
 def by_head(site: Site, mask: np.ndarray) -> np.ndarray | None:

@@ -8,6 +8,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from analysis.frames.curves import usual
+
 SAME = 0.08  # two keeps are the same place on the axis when they differ by less than this share of themselves
 FRACTIONS = ("accuracy", "f1", "exact_match", "matthews", "pearson", "spearman", "mcc", "acc")
 
@@ -22,7 +24,7 @@ def verdict(
     """Writes what the curves show: who leads where and by how much, where lines cross, and how sure that is.
 
     Args:
-        curves: a frame of ``frames.curves``.
+        curves: a frame of ``frames.curves``; lines of other settings count only where there are no others.
         by: columns that name a line.
         reference: recipe that is no competitor, because it prunes nothing.
         better: "higher" or "lower", which values of the metric are good.
@@ -31,10 +33,10 @@ def verdict(
         sentences in the order to be read; one sentence saying what is missing when nothing can be compared.
     """
     known = curves[curves["recipe"] != reference] if "recipe" in curves else curves
-    known = known[np.isfinite(known["keep"]) & np.isfinite(known["mean"])]
+    known = usual(known[np.isfinite(known["keep"]) & np.isfinite(known["mean"])])
+    by = [*by, "variant"]
     lines = {
-        _label(by, key): part.sort_values("keep")
-        for key, part in known.groupby(list(by), sort=True, dropna=False)
+        _label(by, key): part.sort_values("keep") for key, part in known.groupby(by, sort=True, dropna=False)
     }
     if len(lines) < 2:
         return ["Nothing can be compared yet: at least two recipes must be measured at about the same keep."]
@@ -64,7 +66,7 @@ def _label(by: Sequence[str], key: object) -> str:
             names.append(f"{column} {value:g}" if np.isfinite(value) else f"{column} unknown")
         else:
             names.append(str(value).replace("_", " "))
-    return ", ".join(names)
+    return ", ".join(name for name in names if name)
 
 
 def _unit(curves: pd.DataFrame) -> tuple[float, str]:

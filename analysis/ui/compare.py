@@ -72,7 +72,7 @@ def comparison(
     sides = {EQUAL: pruned[pruned["lr"] == SHARED_LR], BEST: frames.best_lr(pruned)}
     curves = {name: frames.curves(side, by=("recipe",)) for name, side in sides.items()}
     tests = rows[rows["split"] == "test"]
-    level = dense[dense["lr"] == SHARED_LR]["value"].mean()
+    level = frames.usual(frames.curves(dense[dense["lr"] == SHARED_LR], by=("recipe",)))["mean"].mean()
     floor = tests["floor"].mean()
     return Comparison(
         curves=pd.concat(
@@ -89,6 +89,7 @@ def comparison(
 
 def _headline(curves: pd.DataFrame) -> str:
     """What the curves say where least is kept by all, which is where recipes differ most."""
+    curves = frames.usual(curves)
     least = curves.groupby("recipe")["keep"].min().max()
     return frames.verdict(curves[curves["keep"] <= least * (1 + SAME)])[0]
 

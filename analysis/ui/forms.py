@@ -39,8 +39,9 @@ def knobs_of(part: Part) -> tuple[Knob, ...]:
 
 
 def _words(knob: Knob) -> str:
-    name = knob.name.replace("_", " ")
-    unit = f" ({knob.unit})" if knob.unit else ""
+    name = "learning rate" if knob.name == "lr" else knob.name.replace("_", " ")
+    # "Steps (steps)" says the same twice.
+    unit = f" ({knob.unit})" if knob.unit and knob.unit not in name.split() else ""
     return name[:1].upper() + name[1:] + unit
 
 

@@ -195,12 +195,20 @@ def site(info: RunInfo) -> Site:
 
 
 def rivals(infos: Sequence[RunInfo], info: RunInfo | None, most: int = 4) -> list[str]:
-    """Runs worth setting beside one: same model and task, same keep first, one per recipe and keep."""
+    """Runs worth setting beside one: of its model and task, its keep and seed first, one per recipe and keep."""
     first = info or next((i for i in infos if i.id == flagship(infos)), None)
     if first is None:
         return []
     alike = [i for i in infos if (i.model, i.task) == (first.model, first.task) and i.recipe != "dense"]
-    alike.sort(key=lambda i: (i.id != first.id, abs(i.keep - first.keep), i.recipe == first.recipe, i.id))
+    alike.sort(
+        key=lambda i: (
+            i.id != first.id,
+            abs(i.keep - first.keep),
+            i.recipe == first.recipe,
+            i.seed != first.seed,
+            i.id,
+        )
+    )
     found: dict[tuple[str, float], str] = {}
     for i in alike:
         found.setdefault((i.recipe, i.keep), i.id)
@@ -210,7 +218,8 @@ def rivals(infos: Sequence[RunInfo], info: RunInfo | None, most: int = 4) -> lis
 def other(infos: Sequence[RunInfo], first: RunInfo) -> RunInfo:
     """Lets the visitor choose a second run; the likeliest is another recipe at the same keep."""
     by_id = {info.id: info for info in infos}
-    likely = [i for i in rivals(infos, first, 2) if i != first.id]
+    same = [i.id for i in infos if i.model == first.model and i.id != first.id]
+    likely = [*(i for i in rivals(infos, first, 2) if i != first.id), *same]
     chosen = url.select(
         "Second run",
         list(by_id),

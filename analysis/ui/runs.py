@@ -15,7 +15,10 @@ from analysis.ui import compare, guard, live, nav, pick, plans
 
 _DELETED = "lab.deleted"
 _COLUMNS = {
-    "progress": st.column_config.ProgressColumn("progress", format="percent", min_value=0, max_value=1),
+    "progress": st.column_config.ProgressColumn(
+        "progress", format="percent", min_value=0, max_value=1, width="small"
+    ),
+    "result": st.column_config.TextColumn("result", width=150),
     "keep": st.column_config.NumberColumn(
         "kept", format="percent", help="Asked share of prunable weights kept."
     ),
@@ -123,7 +126,7 @@ def undo_bar() -> None:
 def buttons(info: RunInfo) -> None:
     """What can be done with a run, greyed out where its state does not allow it."""
     working, resumable = not info.over, info.state in launch.RESUMABLE
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         _button("Stop", "stop_circle", _stop, info, disabled=not working, shortcut="Alt+S")
         _button("Resume", "play_circle", _resume, info, disabled=not resumable, shortcut="Alt+G")
         if st.button(
@@ -135,8 +138,9 @@ def buttons(info: RunInfo) -> None:
         ):
             nav.go("launch", **plans.address(info.spec))
         _button("Delete", "delete", _delete, info, disabled=working)
-        nav.link("weights", "Weights and scores", run=info.id)
-        nav.link("layers", "Layers", run=info.id)
+        if pick.has_masks(info):  # without one these pages would show another run
+            nav.link("weights", "Weights and scores", run=info.id)
+            nav.link("layers", "Layers", run=info.id)
 
 
 def _button(

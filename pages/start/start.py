@@ -71,7 +71,8 @@ with story.page("Which weights can go?", CLAIM):
 
     st.subheader("What ran last")
     results = cached.results(nav.runs_dir())
-    last = [info for info in cached.runs(nav.runs_dir()) if not info.recorded][:5]
+    own = [info for info in cached.runs(nav.runs_dir()) if not info.recorded]
+    last = sorted(own, key=lambda info: info.state == "queued")[:5]  # what waits comes after what ran
     done = compare.values(results, [info.id for info in last])
     for info in last:
         live.bar(info, pick.title(info), done.get(info.id, ""))

@@ -11,14 +11,11 @@ import plotly.graph_objects as go
 
 from analysis.figures import (
     curves,
-    history,
     layers,
     live,
     overlap,
-    predictions,
     scatter,
     schedule,
-    spread,
     tensors,
 )
 
@@ -130,20 +127,9 @@ def running(m: Maker) -> pd.DataFrame:
     return m.frame(**rows, **keeps, **kinds, cut=np.where(m.flags(), "current", "final"))
 
 
-def masks(m: Maker) -> pd.DataFrame:
-    shares = {k: m.real() for k in ("progress", "keep", "pruned", "regrown", "distance", "settled", "share")}
-    return sites(m).drop(columns="keep").assign(**shares)
-
-
 def blocks(m: Maker) -> pd.DataFrame:
     at = np.arange(m.n)
     return m.frame(row=at // 55 * 4, col=at % 55 * 4, keep=m.real())
-
-
-def answers(m: Maker) -> pd.DataFrame:
-    change = [list(predictions.KINDS)[i % 5] for i in range(m.n)]
-    sure = {"confidence_before": m.real(), "confidence_after": m.real()}
-    return m.frame(row=np.arange(m.n), label=m.names("yes", "no"), change=change, **sure)
 
 
 def files(m: Maker) -> pd.DataFrame:
@@ -177,8 +163,6 @@ FIGURES: dict[str, Callable[[Maker, bool], go.Figure]] = {
     "weight_score kept": lambda m, d: scatter.weight_score(plane(m), points(m), show="kept", dark=d),
     "weight_score pruned": lambda m, d: scatter.weight_score(plane(m), points(m), show="pruned", dark=d),
     "start_final": lambda m, d: scatter.start_final(plane(m), points(m), dark=d),
-    "distribution": lambda m, d: spread.distribution({"movement": bins(m), NAMES[1]: bins(m)}, dark=d),
-    "score_histogram": lambda m, d: spread.score_histogram(bins(m), threshold=0.3, dark=d),
     "heat": lambda m, d: layers.heat(sites(m), dark=d),
     "heat sparsity": lambda m, d: layers.heat(sites(m), "sparsity", dark=d),
     "bars": lambda m, d: layers.bars({"movement": sites(m), NAMES[0]: sites(m)}, dark=d),
@@ -201,16 +185,14 @@ FIGURES: dict[str, Callable[[Maker, bool], go.Figure]] = {
         floor=0.5,
         dark=d,
     ),
+    "accuracy_keep other settings": lambda m, d: curves.accuracy_keep(
+        lines(m).assign(variant=m.names("", "other settings (ab12cd34)")), singles(m), dark=d
+    ),
     "loss": lambda m, d: live.loss(running(m), smooth=3, log=True, dark=d),
     "metric": lambda m, d: live.metric(running(m), dark=d),
     "keep": lambda m, d: live.keep(running(m), recipes={"one": "movement"}, dark=d),
     "flips": lambda m, d: live.flips(running(m), dark=d),
     "schedule": lambda m, d: schedule.schedule(scheduled(m), title="x", dark=d),
-    "decided": lambda m, d: history.decided(masks(m), dark=d),
-    "turnover": lambda m, d: history.turnover(masks(m), dark=d),
-    "settled": lambda m, d: history.settled(masks(m), dark=d),
-    "changes": lambda m, d: predictions.changes(answers(m), dark=d),
-    "confidence": lambda m, d: predictions.confidence(answers(m), dark=d),
     "tensor sparsity": lambda m, d: tensors.sparsity(files(m), dark=d),
     "tensor values": lambda m, d: tensors.values(bins(m), name=NAMES[1], log=True, dark=d),
     "denominators": lambda m, d: tensors.denominators(shares(m), dark=d),

@@ -133,6 +133,19 @@ def test_panels_split_the_lines_and_name_each_recipe_once() -> None:
     assert {"lr 0.001", "lr 0.003"} <= {a.text for a in figure.layout.annotations}
 
 
+def test_other_settings_are_a_paler_line_with_its_own_dash_and_name() -> None:
+    both = pd.concat([line(3, variant=""), line(1, variant="other settings (ab12cd34)")])
+    figure = curves.accuracy_keep(both)
+    _, plain, other = figure.data
+    assert [t.name for t in figure.data if t.showlegend is not False] == [
+        "movement",
+        "movement, other settings (ab12cd34)",
+    ]
+    assert plain.line.color == other.line.color and plain.line.dash != other.line.dash
+    assert other.opacity < plain.opacity == 1 and "other settings" in figure.layout.meta["how_to_read"]
+    assert len(curves.accuracy_keep(line(1)).data) == 1
+
+
 def test_the_metric_of_now_is_filled_and_of_the_final_cut_hollow() -> None:
     evals = pd.DataFrame(
         {

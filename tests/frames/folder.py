@@ -114,7 +114,6 @@ def write_run(
     write_points(path / "points" / f"{steps:06d}.parquet", matrices, masks)
     write_planes(path / "histograms" / f"{steps:06d}.npz", matrices, masks, bins)
     write_events(path, steps, keep, value, info["floor"])
-    write_predictions(path, seed, value, keep)
     return path
 
 
@@ -199,23 +198,6 @@ def evaluation(split: str, cut: str, value: float, keep: float, floor: float) ->
         "keep_encoder": min(1.0, keep + 0.02),
         "keep_model": min(1.0, keep + 0.5),
     }
-
-
-def write_predictions(path: Path, seed: int, value: float, keep: float, rows: int = 200) -> None:
-    truth = np.random.default_rng(99).integers(0, 2, rows)
-    mix = np.random.default_rng(seed)
-    wrong = mix.random(rows) > value
-    arrays.save_predictions(
-        path / "predictions.parquet",
-        {
-            "row": np.arange(rows, dtype=np.int32),
-            "label": truth,
-            "prediction": np.where(wrong, 1 - truth, truth),
-            "confidence": mix.uniform(0.5, 1, rows).astype(np.float32),
-            "keep": np.full(rows, keep, dtype=np.float32),
-            "split": ["test"] * rows,
-        },
-    )
 
 
 def tear(path: Path, tail: str = '{"kind": "loss", "step": 9') -> None:

@@ -9,13 +9,27 @@ import pandas as pd
 import pytest
 
 from analysis import frames
-from analysis.frames.runs import RESULTS
+from analysis.bundle import demo
+from analysis.frames.runs import RESULTS, digest
 from analysis.frames.tables import table
+from analysis.spec import to_dict
+from analysis.store import layout
+from tests.frames.folder import write_run
 
 
-def results(*rows: tuple[str, float, float, int], split: str = "test", lr: float = 1e-3) -> pd.DataFrame:
+def results(
+    *rows: tuple[str, float, float, int], split: str = "test", lr: float = 1e-3, settings: str = ""
+) -> pd.DataFrame:
     """Rows of (recipe, keep, value, seed)."""
-    fixed = {"split": split, "lr": lr, "metric": "accuracy", "floor": 0.5, "model": "m", "task": "t"}
+    fixed = {
+        "split": split,
+        "lr": lr,
+        "settings": settings,
+        "metric": "accuracy",
+        "floor": 0.5,
+        "model": "m",
+        "task": "t",
+    }
     return table(
         RESULTS,
         [
@@ -62,7 +76,85 @@ def test_lines_are_split_by_recipe_and_learning_rate_and_other_splits_left_out()
         ["movement", 1e-3, 0.8],
         ["movement", 3e-3, 0.6],
     ]
-    assert frames.curves(frame, by=("recipe",))["runs"].tolist() == [1, 1]  # two rates, one seed
+    joined = frames.curves(frame, by=("recipe",))
+    assert joined["mean"].tolist() == [0.7, 0.8, 0.6]  # two rates at one keep are no band
+    assert joined["variant"].tolist() == ["", "", "learning rate 0.003"]
+
+
+def test_other_settings_are_other_points_and_the_most_frequent_ones_are_plain() -> None:
+    frame = pd.concat(
+        [
+            results(("movement", 0.1, 0.8, 0), ("movement", 0.1, 0.9, 1), settings="aaaaaaaa"),
+            results(("movement", 0.1, 0.1, 2), ("magnitude", 0.1, 0.7, 0), settings="bbbbbbbb"),
+        ]
+    )
+    found = frames.curves(frame, by=("recipe",))
+    assert found[["recipe", "variant", "settings", "runs"]].to_numpy().tolist() == [
+        ["magnitude", "", "bbbbbbbb", 1],
+        ["movement", "", "aaaaaaaa", 2],
+        ["movement", "other settings (bbbbbbbb)", "bbbbbbbb", 1],
+    ]
+    assert found["low"].tolist() == [0.7, 0.8, 0.1] and frames.usual(found)["high"].tolist() == [0.7, 0.9]
+    others = found[found["variant"] != ""]
+    assert frames.usual(others).equals(others)
+
+
+def test_of_equally_many_runs_the_recorded_ones_are_plain() -> None:
+    recorded = results(("movement", 0.1, 0.8, 0), settings="bbbbbbbb").assign(recorded=True)
+    found = frames.curves(pd.concat([results(("movement", 0.1, 0.9, 0), settings="aaaaaaaa"), recorded]))
+    assert frames.usual(found)["settings"].tolist() == ["bbbbbbbb"]
+
+
+def test_a_line_of_best_rates_stays_one_line() -> None:
+    frame = pd.concat([results(("movement", 0.1, 0.8, 0)), results(("movement", 0.3, 0.9, 0), lr=3e-3)])
+    assert frames.curves(frame, by=("recipe",))["variant"].tolist() == ["", ""]
+
+
+def write_spec(path: Path, training: dict[str, object], **more: object) -> None:
+    spec = layout.read_json(path / "spec.json")
+    layout.write_json(path / "spec.json", {**spec, **more, "training": {**spec["training"], **training}})
+
+
+def test_runs_of_unlike_length_are_two_points_and_threads_change_nothing(tmp_path: Path) -> None:
+    for seed, (threads, evaluations) in enumerate([(0, 8), (1, 4)]):
+        path = write_run(tmp_path / f"same-{seed}", seed=seed, value=0.8 + seed / 100)
+        write_spec(path, {"threads": threads, "evaluations": evaluations}, versions={"torch": str(seed)})
+    write_spec(write_run(tmp_path / "long-1", seed=2, steps=200, value=0.9), {"threads": 0, "evaluations": 8})
+    found = frames.results(tmp_path, recorded=False)
+    assert found.groupby("settings")["run"].agg(lambda runs: sorted(set(runs))).sort_values().tolist() == [
+        ["long-1"],
+        ["same-0", "same-1"],
+    ]
+    assert found["settings"].str.fullmatch("[0-9a-f]{8}").all()
+    points = frames.curves(found)
+    assert points["keep"].tolist() == [0.25, 0.25] and points["runs"].tolist() == [2, 1]
+    assert points["low"].tolist() == [0.8, 0.9] and points["high"].tolist() == [0.81, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"seed": 5, "keep": 0.1, "name": "x", "versions": {}, "schema_version": 2}, True),
+        ({"training": {"steps": 400, "batch": 32, "threads": 1, "snapshots": 9, "points": 7}}, True),
+        ({"training": {"steps": 400, "batch": 64}}, False),
+        ({"parts": {"optimizer": {"type": "AdamW", "lr": 0.1}, "score": {"lr": 0.1}}}, True),
+        ({"parts": {"optimizer": {"type": "AdamW", "lr": 0.1}, "score": {"lr": 0.2}}}, False),
+        ({"task": {"train_rows": 50}}, False),
+        ({"teacher": "run:a"}, False),
+    ],
+)
+def test_settings_are_all_that_decides_what_is_computed(change: dict[str, object], same: bool) -> None:
+    parts = {"optimizer": {"type": "AdamW", "lr": 0.001}, "score": {"lr": 0.1}}
+    spec = {"recipe": "movement", "seed": 0, "keep": 0.3, "task": {"train_rows": 0}, "parts": parts}
+    spec["training"] = {"steps": 400, "batch": 32, "threads": 0}
+    assert (digest({**spec, **change}) == digest(spec)) is same
+
+
+def test_the_recorded_seeds_share_their_settings_with_runs_of_today(tmp_path: Path) -> None:
+    found = frames.results(tmp_path)
+    movement = found[(found["recipe"] == "movement") & (found["task"] == demo.TASK)]
+    planned = next(p for p in demo.comparison() if p.recipe == "movement")
+    assert planned.training.threads == 0 and set(movement["settings"]) == {digest(to_dict(planned))}
 
 
 def test_a_learned_keep_is_gathered_by_what_was_measured() -> None:
@@ -94,11 +186,6 @@ def test_the_best_learning_rate_is_chosen_on_validation_never_on_test() -> None:
     best = frames.best_lr(frame)
     test = best[best["split"] == "test"]
     assert test[["recipe", "lr", "value"]].to_numpy().tolist() == [["magnitude", 3e-3, 0.75]]
-
-
-def test_pareto_leaves_out_what_another_point_beats() -> None:
-    points = pd.DataFrame({"keep": [0.1, 0.3, 0.3, 0.5, np.nan], "mean": [0.7, 0.9, 0.8, 0.9, 1.0]})
-    assert frames.pareto(points).tolist() == [True, True, False, False, False]
 
 
 def seeds(recipe: str, keep: float, *values: float) -> list[tuple[str, float, float, int]]:
@@ -146,23 +233,34 @@ def test_verdict_without_anything_to_compare_says_what_is_missing() -> None:
     assert len(frames.verdict(frames.curves(table(RESULTS)))) == 1
 
 
+def test_verdict_leaves_other_settings_out_unless_there_are_only_others() -> None:
+    frame = pd.concat(
+        [
+            results(
+                *seeds("movement", 0.1, 0.8, 0.8), *seeds("magnitude", 0.1, 0.7, 0.7), settings="aaaaaaaa"
+            ),
+            results(("movement", 0.1, 0.1, 0), settings="bbbbbbbb"),
+            results(("movement", 0.1, 0.2, 0), settings="cccccccc"),
+        ]
+    )
+    points = frames.curves(frame, by=("recipe",))
+    (sentence,) = frames.verdict(points)
+    assert "movement leads magnitude by 10.0 points" in sentence
+    only = frames.verdict(points[points["variant"] != ""])
+    assert "movement, other settings (cccccccc) leads movement, other settings (bbbbbbbb)" in only[0]
+
+
+def test_the_best_learning_rate_of_some_settings_says_nothing_about_others() -> None:
+    frame = pd.concat(
+        [
+            results(("movement", 0.1, 0.8, 0), split="validation", lr=1e-3, settings="aaaaaaaa"),
+            results(("movement", 0.1, 0.7, 0), split="validation", lr=3e-3, settings="aaaaaaaa"),
+            results(("movement", 0.1, 0.9, 0), split="validation", lr=3e-3, settings="bbbbbbbb"),
+        ]
+    )
+    assert sorted(frames.best_lr(frame)["value"]) == [0.8, 0.9]
+
+
 def test_verdict_turns_round_when_lower_is_better() -> None:
     (sentence,) = said(*seeds("a", 0.1, 0.2, 0.3), *seeds("b", 0.1, 0.8, 0.9), better="lower")
     assert "a leads b by 60.0 points, and the ranges of their seeds do not overlap" in sentence
-
-
-def test_changes_name_what_happened_to_each_answer(tmp_path: Path) -> None:
-    def made(*answers: str) -> pd.DataFrame:
-        rows = {"row": np.arange(5), "label": ["1", "1", "1", "1", "1"], "prediction": list(answers)}
-        rest = {"confidence": np.ones(5), "keep": np.ones(5), "split": ["test"] * 5}
-        return pd.DataFrame({**rows, **rest})
-
-    found = frames.changes(made("1", "0", "1", "0", "0"), made("1", "1", "0", "2", "0"))
-    assert found["change"].tolist() == [
-        "still right",
-        "became right",
-        "became wrong",
-        "wrong in another way",
-        "still wrong",
-    ]
-    assert frames.changes(made(*"11111"), frames.predictions(tmp_path)).empty

@@ -1,4 +1,4 @@
-"""Sites, structure, overlap and history against masks small enough to count by hand."""
+"""Sites, structure and overlap against masks small enough to count by hand."""
 
 from __future__ import annotations
 
@@ -59,8 +59,6 @@ def test_structure_counts_empty_rows_columns_and_heads(tmp_path: Path) -> None:
         mask_run(tmp_path / "b", {1: {"q": of("1010 0000")}}, heads=2, role="attention output")
     )
     assert across["heads_empty"].item() == 0
-    heads = frames.heads(mask_run(tmp_path / "c", {1: {"q": mask}}, heads=2))
-    assert heads["keep"].tolist() == [0.125, 0.0]
     assert frames.structure(mask_run(tmp_path / "d", {1: {"q": mask}}, heads=3))["heads_empty"].isna().all()
 
 
@@ -116,18 +114,6 @@ def test_chance_agrees_with_random_masks(seed: int, r_a: float, r_b: float) -> N
     a, b = rng.random(200_000) < r_a, rng.random(200_000) < r_b
     measured = (a & b).sum() / (a | b).sum()
     assert frames.expected_jaccard(a.size, int(a.sum()), int(b.sum())) == pytest.approx(measured, abs=0.01)
-
-
-def test_history_counts_flips_distance_and_what_has_settled(tmp_path: Path) -> None:
-    run = mask_run(tmp_path / "a", {0: {"q": of("1111")}, 50: {"q": of("1100")}, 100: {"q": of("1010")}})
-    found = frames.mask_history(run)
-    assert found["number"].tolist() == [0, 50, 100] and found["progress"].tolist() == [0, 0.5, 1]
-    assert found["keep"].tolist() == [1, 0.5, 0.5]
-    assert found["pruned"].tolist()[1:] == [0.5, 0.25] and found["regrown"].tolist()[1:] == [0, 0.25]
-    assert np.isnan(found["pruned"][0])
-    assert found["distance"].tolist() == [0.5, 0.5, 0]
-    assert found["settled"].tolist() == [0.25, 0.5, 1]
-    assert frames.settled(run)["share"].tolist() == [0.25, 0.5, 1]
 
 
 def test_rank_agreement_is_one_with_itself_and_minus_one_reversed(tmp_path: Path) -> None:

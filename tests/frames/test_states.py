@@ -16,10 +16,8 @@ OF_A_RUN: dict[str, Callable[[Path], pd.DataFrame]] = {
     "losses": frames.losses,
     "keeps": frames.keeps,
     "evals": frames.evals,
-    "notes": frames.notes,
     "sites": frames.sites,
     "structure": frames.structure,
-    "heads": frames.heads,
     "points": frames.points,
     "plane": frames.plane,
     "start plane": lambda p: frames.plane(p, "start"),
@@ -29,11 +27,6 @@ OF_A_RUN: dict[str, Callable[[Path], pd.DataFrame]] = {
     "overlap": lambda p: frames.overlap(p, p),
     "overlap_matrix": lambda p: frames.overlap_matrix({"a": (p, None), "b": (p, 0)}),
     "rank_agreement": lambda p: frames.rank_agreement(p, p),
-    "mask_history": frames.mask_history,
-    "settled": frames.settled,
-    "predictions": frames.predictions,
-    "changes": lambda p: frames.changes(frames.predictions(p), frames.predictions(p)),
-    "distribution": lambda p: frames.distribution(frames.plane(p)),
     "quadrants": lambda p: frames.quadrants(frames.plane(p)),
     "tensors": frames.tensors,
     "denominators": frames.denominators,
@@ -112,4 +105,3 @@ def test_many_stacks_runs_under_their_labels(tmp_path: Path) -> None:
 def test_counts_of_a_run(finished: Path, tmp_path: Path) -> None:
     assert frames.counts(finished) == {"prunable": 1536, "encoder": 1636, "model": 4608}
     assert frames.counts(tmp_path) == {"prunable": 0, "encoder": 0, "model": 0}
-    assert frames.steps_of(finished) == 100 and frames.steps_of(tmp_path) == 0
