@@ -98,13 +98,12 @@ def mrpc() -> Iterator[Planned]:
         yield _minilm("mrpc", recipe, keep, 96), "plain"
 
 
-# Looked at on the development split only, seed 0, 10 % kept, 800 steps: 1e-4 learns the task, 3e-4 does
-# not. With a cut from 0.2 to 0.6 of the run movement falls to chance while it is cut, so its cut begins
-# earlier and is slower.
+# Looked at on the development split only, seed 0, 10 % kept: a rate of 1e-4 learns the task, 3e-4 does not.
+# Movement falls to chance while it is cut, from 0.1 and from 0.2 of the run on; from 0.25 it comes back.
 SETTINGS: dict[str, dict[str, Any]] = {
     "dense": {"optimizer.lr": 1e-4},
     "magnitude": {"optimizer.lr": 1e-4, "schedule.warmup": 0.2, "schedule.cooldown": 0.4},
-    "movement": {"optimizer.lr": 1e-4, "schedule.warmup": 0.1, "schedule.cooldown": 0.35},
+    "movement": {"optimizer.lr": 1e-4, "schedule.warmup": 0.25, "schedule.cooldown": 0.35},
     "soft_movement": {"optimizer.lr": 1e-4, "schedule.warmup": 0.2, "schedule.cooldown": 0.4},
 }
 STEPS = {"sst2": 1000, "mrpc": 400}

@@ -27,6 +27,7 @@ from analysis.cli.options import (
     Wait,
 )
 from analysis.cli.shared import Json, RunsDir, cell, emit, folder, say, table, write
+from analysis.engine import preflight
 from analysis.errors import RunError, SpecError
 from analysis.spec import RunSpec
 from analysis.store import launch, layout, trash
@@ -98,6 +99,7 @@ def run(
             f"What to run is not said: give --recipe, one of {', '.join(recipes.RECIPES)}, or a spec file."
         )
     where = folder(runs_dir)
+    preflight.check(chosen, where)
     run_id = launch.launch(where, spec.to_dict(chosen))
     if not wait:
         emit({"run": run_id}, json, lambda: write(run_id))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from analysis.engine import hub
 from analysis.errors import ModelError
-
-import transformers  # isort: skip
 
 BUNDLED = ("bundled:text", "bundled:digits")
 WANTED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
@@ -113,7 +112,9 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
         raise ModelError(
             f"config.json of {name} names no model_type, so it is no transformers model; give one that is."
         )
-    if config["model_type"] not in transformers.CONFIG_MAPPING:
+    # A look before the start has no transformers, and must not load it; a worker has, and knows the kinds.
+    transformers = sys.modules.get("transformers")
+    if transformers is not None and config["model_type"] not in transformers.CONFIG_MAPPING:
         raise ModelError(
             f"{name} is of the kind {config['model_type']!r}, which transformers {transformers.__version__} "
             "does not know; give a model of a known kind, such as bert, roberta, vit or llama: code that "

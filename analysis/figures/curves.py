@@ -55,6 +55,7 @@ def accuracy_keep(
     """
     known = base.finite(curves.assign(variant=base.column(curves, "variant")), ["keep", "mean"])
     panels: list[object] = list(pd.unique(known[facet]))[:4] if facet and len(known) else [None]
+    panels.sort(key=lambda panel: panel if isinstance(panel, float) else 0.0)  # rates, smallest first
     fig = _canvas(known, panels, facet, x_title, metric, title, dark, height)
     if points is not None and not base.column(points, "recorded", False).astype(bool).all():
         fig.layout.meta["how_to_read"] += " Small outlined marks are your own runs, one each."

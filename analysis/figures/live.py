@@ -231,7 +231,17 @@ def _runs(frame: pd.DataFrame) -> Iterator[tuple[int, str, str, pd.DataFrame]]:
 
 
 def _style(run: str, place: int, recipes: dict[str, str] | None) -> theme.Style:
-    return theme.recipe_style(recipes[run]) if recipes and run in recipes else theme.line_style(place)
+    """The style of a run's recipe; a second run of a recipe gets other dashes and marks, the colour stays."""
+    if not recipes or run not in recipes:
+        return theme.line_style(place)
+    style = theme.recipe_style(recipes[run])
+    again = [name for name, recipe in recipes.items() if recipe == recipes[run]].index(run)
+    if not again:
+        return style
+    dashes = [dash for dash in theme.DASHES if dash != "dot"]  # dotted is what was scheduled or cut at once
+    start = dashes.index(style.dash) if style.dash in dashes else 0
+    symbol = theme.SYMBOLS[(theme.SYMBOLS.index(style.symbol) + again) % len(theme.SYMBOLS)]
+    return theme.Style(style.color, symbol, dashes[(start + again) % len(dashes)])
 
 
 def _add(

@@ -101,7 +101,8 @@ def values(
         height=height,
         legend=False,
         alt=f"Histogram of the values of {base.text(name) or 'a tensor'} without its exact zeros.",
-        how="An empty gap around zero is a trace of pruning by size; the hatched outer bars hold the rest.",
+        how="An empty gap around zero, cut off sharply, is a trace of pruning by size; pruning by movement "
+        "leaves a dip. The hatched outer bars hold the rest.",
     )
     if bins.empty or not int(bins["count"].sum()):
         return base.nothing(fig, "No value other than zero.", dark=dark)

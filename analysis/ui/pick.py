@@ -195,7 +195,7 @@ def site(info: RunInfo) -> Site:
 
 
 def rivals(infos: Sequence[RunInfo], info: RunInfo | None, most: int = 4) -> list[str]:
-    """Runs worth setting beside one: of its model and task, its keep and seed first, one per recipe and keep."""
+    """Runs worth setting beside one: of its model and task, its keep and seed first, one per kind."""
     first = info or next((i for i in infos if i.id == flagship(infos)), None)
     if first is None:
         return []

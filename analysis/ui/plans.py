@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import recipes
+from analysis.engine import preflight
 from analysis.errors import SpecError
 from analysis.spec import RunSpec, from_dict, to_dict
 from analysis.store import layout
@@ -199,7 +200,10 @@ def download(wanted: Sequence[RunSpec]) -> tuple[str, bytes]:
 
 
 def launch(runs: Path, wanted: Sequence[RunSpec]) -> list[str]:
-    """Starts the runs and returns their ids."""
+    """Starts the runs and returns their ids; nothing is started when a model or the data cannot be used."""
+    looks = {(spec.model, spec.teacher, spec.task): spec for spec in wanted}
+    for spec in looks.values():
+        preflight.check(spec, runs)
     return launch_all(runs, [to_dict(spec) for spec in wanted])
 
 

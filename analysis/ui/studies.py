@@ -51,14 +51,12 @@ def choose(results: pd.DataFrame) -> Study:
     names = {
         f"{model}|{task}": f"{pick.short_name(model)} on {pick.short_name(task)}" for model, task in pairs
     }
-    left, middle, right = st.columns([2, 1, 3])
+    left, right = st.columns([2, 3])
     with left:
         chosen = url.select(
             "Model and task", list(names), key="study", default=BUNDLED, name=names.__getitem__
         )
     rows = results[(results["model"] + "|" + results["task"]) == chosen]
-    with middle:
-        rows = _budget(rows)
     with right:
         known = sorted(set(rows["recipe"]) - {"dense"})
         wanted = url.many("Recipes", known, key="recipe", placeholder="all recipes", name=recipe_title)
@@ -72,14 +70,6 @@ def choose(results: pd.DataFrame) -> Study:
         floor=_mean(tests["floor"]),
         dense=_mean(frames.usual(frames.curves(dense, by=("recipe",)))["mean"]),
     )
-
-
-def _budget(rows: pd.DataFrame) -> pd.DataFrame:
-    """Lets the visitor choose among budgets: a trial of a few steps does not belong into the mean of full runs."""
-    runs = rows.drop_duplicates("run")["steps"].value_counts()
-    usual = max(runs.index, key=lambda steps: (runs[steps], steps))
-    steps = url.select("Training steps", sorted(runs.index, reverse=True), key="budget", default=usual)
-    return rows[rows["steps"] == steps]
 
 
 def _chosen(rows: pd.DataFrame) -> pd.DataFrame:

@@ -33,7 +33,8 @@ with story.page("Checkpoint", CLAIM):
     charts.chart(figure, key=f"checkpoint-{view}", revision=folder.name)
     charts.data(table, figure, name="tensors", title="All tensors and downloads")
 
-    name = checkpoints.tensor(list(table[table["analysed"]]["tensor"]))
+    known = table[table["analysed"]].sort_values("prunable", ascending=False, kind="stable")
+    name = checkpoints.tensor(list(known["tensor"]))
     bins = frames.tensor_histogram(folder, name)
     log = url.value("Logarithmic count", key="log", default=True, widget=st.toggle)
     histogram = tensors.values(bins, name=name, log=log, dark=charts.dark())

@@ -20,20 +20,22 @@ with story.page("Weights and scores", CLAIM):
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = url.switch("Plane", list(PLANES), key="plane", name=PLANES.__getitem__)
         show = url.switch("Show", ["both", "kept", "pruned"], key="show", name=str.capitalize)
-        lines = url.value(
-            "Threshold",
-            key="threshold",
-            default=True,
-            widget=st.toggle,
-            help="Score above which weights stayed.",
-        )
-        quarters = url.value(
-            "Quarters",
-            key="quarters",
-            default=False,
-            widget=st.toggle,
-            help="Counts large and small, rising and falling.",
-        )
+        lines = quarters = False
+        if kind == "score":  # the other plane has neither
+            lines = url.value(
+                "Threshold",
+                key="threshold",
+                default=True,
+                widget=st.toggle,
+                help="Score above which weights stayed.",
+            )
+            quarters = url.value(
+                "Quarters",
+                key="quarters",
+                default=False,
+                widget=st.toggle,
+                help="Counts large and small, rising and falling.",
+            )
     step = pick.snapshot(info, "histograms")
 
     plane = cached.frame("plane", info.path, kind=kind, number=step, sites=names)

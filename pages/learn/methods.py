@@ -29,4 +29,7 @@ with story.page("Methods", CLAIM):
     nav.link("launch", f"Launch {recipe.title.lower()}", recipes=name)
     cards.show(recipes.card(name))
     st.subheader("All its knobs, read from the code")
+    st.caption(
+        f"The defaults here are those for {spec.task.source}; the card gives those for models of usual size."
+    )
     st.dataframe(forms.table(forms.slots(spec)), hide_index=True, height="content")
