@@ -145,3 +145,9 @@ def column(frame: pd.DataFrame, name: str, default: Any = "") -> pd.Series:
     if name in frame.columns:
         return frame[name]
     return pd.Series([default] * len(frame), index=frame.index)
+
+
+def panels(known: pd.DataFrame, facet: str) -> list[object]:
+    """At most four panels; learning rates come smallest first, names in the order of the frame."""
+    panels: list[object] = list(pd.unique(known[facet]))[:4] if facet and len(known) else [None]
+    return sorted(panels, key=lambda panel: panel if isinstance(panel, float) else 0.0)

@@ -54,15 +54,13 @@ def accuracy_keep(
         a line figure; nothing is smoothed or extrapolated.
     """
     known = base.finite(curves.assign(variant=base.column(curves, "variant")), ["keep", "mean"])
-    panels: list[object] = list(pd.unique(known[facet]))[:4] if facet and len(known) else [None]
-    panels.sort(key=lambda panel: panel if isinstance(panel, float) else 0.0)  # rates, smallest first
+    panels = base.panels(known, facet)
     fig = _canvas(known, panels, facet, x_title, metric, title, dark, height)
     if points is not None and not base.column(points, "recorded", False).astype(bool).all():
         fig.layout.meta["how_to_read"] += " Small outlined marks are your own runs, one each."
     if known.empty and (points is None or points.empty):
         return base.nothing(fig, "No finished run with a final evaluation yet: start one.", dark=dark)
-    times = 100.0 if percent else 1.0
-    named: set[str] = set()
+    times, named = (100.0 if percent else 1.0), set[str]()
     for column, panel in enumerate(panels, start=1):
         part = known if panel is None else known[known[facet] == panel]
         _lines(fig, part, sorted(set(known["variant"]) - {""}), times, column, named)
