@@ -63,12 +63,26 @@ def test_a_run_that_is_waited_for_ends_in_results_and_a_model(
     assert overlap["overall"]["expected"] < 0.5
 
 
-def test_a_run_that_fails_while_waited_for_is_exit_status_one(tiny: dict[str, str], lab: Path) -> None:
-    missing = {**tiny, "task": str(lab / "nothing.csv")}
-    status, found, err = say(*words(missing, lab, "movement"), "--wait")
+def test_a_run_that_fails_while_waited_for_is_exit_status_one(
+    tiny: dict[str, str], lab: Path, tmp_path: Path
+) -> None:
+    one_class = tmp_path / "one.jsonl"
+    one_class.write_text('{"sentence": "good film", "label": 0}\n' * 40)
+    status, found, err = say(*words({**tiny, "task": str(one_class)}, lab, "movement"), "--wait")
     assert (status, found["state"]) == (1, "failed")
-    assert "nothing.csv" in found["reason"]
+    assert "one.jsonl" in found["reason"]
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("what", "name"), [("task", "nothing.csv"), ("model", "nomodel")])
+def test_what_is_missing_is_bad_input_and_starts_no_run(
+    tiny: dict[str, str], lab: Path, what: str, name: str
+) -> None:
+    before = len(runs.list_runs(lab, recorded=False))
+    status, found, err = say(*words({**tiny, what: str(lab / name)}, lab, "movement"))
+    assert (status, found) == (2, None)
+    assert name in err and "Traceback" not in err
+    assert len(runs.list_runs(lab, recorded=False)) == before
 
 
 def test_a_relative_path_is_found_from_where_it_was_typed(

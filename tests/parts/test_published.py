@@ -24,7 +24,7 @@ MNLI = {
 @pytest.mark.parametrize(("published", "crossing"), [(SQUAD, 15.5), (MNLI, 15.0)])
 def test_crossover_of_magnitude_and_movement(published: dict[str, dict[int, float]], crossing: float) -> None:
     rows = [
-        {"recipe": recipe, "keep": left / 100, "runs": 1, "metric": "score"}
+        {"recipe": recipe, "keep": left / 100, "runs": 1, "metric": "score", "variant": ""}
         | {"mean": value, "low": value, "high": value}
         for recipe, points in published.items()
         for left, value in points.items()
