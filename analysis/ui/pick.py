@@ -205,6 +205,7 @@ def rivals(infos: Sequence[RunInfo], info: RunInfo | None, most: int = 4) -> lis
             i.id != first.id,
             abs(i.keep - first.keep),
             i.recipe == first.recipe,
+            i.recorded != first.recorded,
             i.seed != first.seed,
             i.id,
         )

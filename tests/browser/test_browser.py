@@ -120,7 +120,12 @@ def test_the_start_button_runs_the_pair_and_its_result_appears(
     here.page.goto(f"{server.url}/?further=False")
     here.page.get_by_role("button", name="Run magnitude against movement").click()
     wait_until(lambda: len(list_runs(server.runs, recorded=False)) == 2, 30, "two runs")
-    here.page.get_by_text("With about 3 %").first.wait_for(timeout=240_000)
+    wait_until(
+        lambda: all(run.state == "done" for run in list_runs(server.runs, recorded=False)),
+        240,
+        "the pair's end",
+    )
+    here.page.get_by_text("3 % kept · test accuracy").nth(1).wait_for(timeout=20_000)
     ended = list_runs(server.runs, recorded=False)
     assert {(run.recipe, run.state) for run in ended} == {("magnitude", "done"), ("movement", "done")}
     here.settle()
