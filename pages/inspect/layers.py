@@ -8,8 +8,8 @@ from analysis.figures import layers as figures
 from analysis.ui import cached, charts, pick, story, url
 
 CLAIM = (
-    "**The same sparsity can be spread in many ways.** See which layers and roles a run emptied, "
-    "down to a single mask."
+    "**The same sparsity can be spread in many ways.** Ranking inside each matrix (local top-k) cuts all of "
+    "them alike, only rows, columns and heads differ; a threshold or a global ranking also chooses layers."
 )
 VIEWS = {"map": "Map", "bars": "Several runs", "structure": "Emptied structures", "mask": "One mask"}
 

@@ -92,3 +92,22 @@ def sentences() -> list[dict[str, Any]]:
         }
         for i in range(40)
     ]
+
+
+class Quiet:
+    """The worker's side of the loop for a run that nobody stops."""
+
+    def should_stop(self) -> bool:
+        return False
+
+    def report(self, step: int, progress: float) -> None:
+        assert progress <= 1
+
+    def elapsed(self) -> float:
+        return 0.0
+
+
+@pytest.fixture
+def quiet() -> Quiet:
+    """A control that never stops the run."""
+    return Quiet()

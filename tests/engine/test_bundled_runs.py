@@ -17,20 +17,9 @@ from analysis.store.layout import write_json
 pytestmark = pytest.mark.slow
 
 
-class Quiet:
-    """A control that never stops the run."""
-
-    def should_stop(self) -> bool:
-        return False
-
-    def report(self, step: int, progress: float) -> None:
-        assert progress <= 1
-
-    def elapsed(self) -> float:
-        return 0.0
-
-
-def final(tmp_path: Path, recipe: str, keep: float | None = None, **settings: Any) -> dict[str, Any]:
+def final(
+    quiet: Any, tmp_path: Path, recipe: str, keep: float | None = None, **settings: Any
+) -> dict[str, Any]:
     """The test result of one run with the bundled settings."""
     spec = build(
         recipe, "bundled:text", "bundled:opinions", keep=keep, settings={"training.threads": 1, **settings}
@@ -38,25 +27,25 @@ def final(tmp_path: Path, recipe: str, keep: float | None = None, **settings: An
     run = tmp_path / f"{recipe}-{len(list(tmp_path.iterdir()))}"
     run.mkdir()
     write_json(run / "spec.json", specs.to_dict(spec))
-    train.execute(run, Quiet())
+    train.execute(run, quiet)
     rows: list[dict[str, Any]] = [
         json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()
     ]
     return [row for row in rows if row["kind"] == "eval" and row["split"] == "test"][-1]
 
 
-def test_the_task_needs_the_encoder(tmp_path: Path) -> None:
-    dense = final(tmp_path, "dense")
+def test_the_task_needs_the_encoder(quiet: Any, tmp_path: Path) -> None:
+    dense = final(quiet, tmp_path, "dense")
     assert dense["value"] >= 0.97 and dense["floor"] == 0.5
     assert bundle.bag_of_words("opinions") <= 0.60
 
 
-def test_movement_leads_at_three_percent(tmp_path: Path) -> None:
-    movement, magnitude = (final(tmp_path, r, 0.03)["value"] for r in ("movement", "magnitude"))
+def test_movement_leads_at_three_percent(quiet: Any, tmp_path: Path) -> None:
+    movement, magnitude = (final(quiet, tmp_path, r, 0.03)["value"] for r in ("movement", "magnitude"))
     assert movement > magnitude + 0.1
 
 
 @pytest.mark.parametrize("recipe", ["soft_movement", "l0"])
-def test_steering_comes_near_the_asked_keep(tmp_path: Path, recipe: str) -> None:
-    kept = final(tmp_path, recipe, 0.1)["keep_prunable"]
+def test_steering_comes_near_the_asked_keep(quiet: Any, tmp_path: Path, recipe: str) -> None:
+    kept = final(quiet, tmp_path, recipe, 0.1)["keep_prunable"]
     assert 0.05 < kept < 0.2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import transformers as hf
@@ -23,23 +24,10 @@ def test_minilm_has_its_known_sites(models_dir: Path) -> None:
     assert counts.encoder == sum(p.numel() for p in model.bert.encoder.parameters())
 
 
-class Quiet:
-    """A control that never stops the run."""
-
-    def should_stop(self) -> bool:
-        return False
-
-    def report(self, step: int, progress: float) -> None:
-        assert progress <= 1
-
-    def elapsed(self) -> float:
-        return 0.0
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["mrpc", "squad", "wnut17", "stsb", "mnli"])
 def test_a_short_run_on_every_kind_of_task(
-    models_dir: Path, data_dir: Path, tmp_path: Path, task: str
+    models_dir: Path, data_dir: Path, tmp_path: Path, quiet: Any, task: str
 ) -> None:
     settings = {
         "training.batch": 4,
@@ -59,7 +47,7 @@ def test_a_short_run_on_every_kind_of_task(
     run = tmp_path / "run"
     run.mkdir()
     write_json(run / "spec.json", specs.to_dict(spec))
-    train.execute(run, Quiet())
+    train.execute(run, quiet)
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     final = [row for row in events if row["kind"] == "eval"][-1]
     assert final["split"] == "test" and final["keep_prunable"] == pytest.approx(0.5, abs=1e-6)

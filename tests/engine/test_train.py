@@ -173,18 +173,6 @@ def test_seeds_decide(launch: Launch, tmp_path: Path) -> None:
     assert masks(same) == masks(again) != masks(other)
 
 
-def test_accumulation_changes_memory_not_the_result(launch: Launch) -> None:
-    plain = launch("movement", training__accumulate=1, steps=3)
-    parts = launch("movement", training__accumulate=4, steps=3)
-    for path in (plain, parts):
-        for file in ("spec.json",):
-            spec = json.loads((path / file).read_text())
-            assert spec["training"]["steps"] == 3
-        train.execute(path, Control())
-    first, second = events(plain, "loss")[0], events(parts, "loss")[0]
-    assert second["terms"]["task"] == pytest.approx(first["terms"]["task"], rel=0.2)
-
-
 def test_accumulated_gradient_is_the_gradient_of_the_whole_batch(launch: Launch) -> None:
     path = launch("movement", training__accumulate=4)
     spec = specs.from_dict(json.loads((path / "spec.json").read_text()))
