@@ -1,12 +1,13 @@
 """Makes the recorded runs that ship with the project: launches what a plan lists, waits, and records what is
 done.
 
-    python benchmarks/record_runs.py opinions --runs-dir /tmp/recorded      # the bundled task, about half an
-    hour on 2 cores python benchmarks/record_runs.py digits   --runs-dir /tmp/recorded python
-    benchmarks/record_runs.py sst2     --runs-dir /tmp/recorded      # needs PRUNING_LAB_MODELS and
-    PRUNING_LAB_DATA python benchmarks/record_runs.py mrpc     --runs-dir /tmp/recorded
+    python benchmarks/record_runs.py opinions --runs-dir /tmp/recorded  # bundled; half an hour on 2 cores
+    python benchmarks/record_runs.py digits --runs-dir /tmp/recorded    # bundled
+    python benchmarks/record_runs.py sst2 --runs-dir /tmp/recorded      # PRUNING_LAB_MODELS, PRUNING_LAB_DATA
+    python benchmarks/record_runs.py mrpc --runs-dir /tmp/recorded      # the same
 
-A run that the folder already holds is not made again, so an interrupted plan goes on where it stopped.
+A run that the runs folder or the recorded folder already holds is not made again, so an interrupted plan goes
+on where it stopped; ``--again`` makes the recorded ones anew, ``--recipe`` limits a plan to some recipes.
 """
 
 from __future__ import annotations
@@ -131,9 +132,18 @@ def main() -> None:
     parser.add_argument("plan", choices=PLANS)
     parser.add_argument("--runs-dir", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=RECORDED)
+    parser.add_argument("--recipe", action="append", help="only this recipe; may be given again")
+    parser.add_argument("--again", action="store_true", help="make anew what is recorded already")
     parser.add_argument("--only-record", action="store_true", help="launch nothing, record what is done")
     given = parser.parse_args()
-    planned = {spec.fingerprint(s): (s, detail) for s, detail in PLANS[given.plan]()}
+    planned = {
+        spec.fingerprint(s): (s, detail)
+        for s, detail in PLANS[given.plan]()
+        if not given.recipe or s.recipe in given.recipe
+    }
+    if not given.again:
+        for run in list_runs(given.out, recorded=False):
+            planned.pop(_fingerprint(run.spec), None)
     given.runs_dir.mkdir(parents=True, exist_ok=True)
     held = {
         _fingerprint(r.spec): r.id

@@ -14,7 +14,7 @@ BLUR = 0.4  # a length counts as up to so much more when batches are formed
 def epoch_batches(lengths: np.ndarray, batch: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Shuffled batches of similar length.
 
-    Examples are shuffled, sorted by length inside windows of 32 batches, cut, and the batches shuffled again:
+    Examples are shuffled, sorted by length inside windows of 16 batches, cut, and the batches shuffled again:
     padding shrinks by a third or more while every window stays a random sample.
 
     Args:

@@ -52,9 +52,19 @@ def kth_largest(arrays: Sequence[np.ndarray], k: int) -> float:
         above += int(np.count_nonzero(over))
         between.append(a[(a >= low) ^ over])
     inside = np.concatenate(between)
-    if above < k <= above + inside.size:
-        return float(np.partition(inside, inside.size + above - k)[inside.size + above - k])
-    return _kth_direct(np.concatenate(arrays), k)
+    if not above < k <= above + inside.size:
+        return _kth_direct(np.concatenate(arrays), k)
+    k -= above
+    if inside.size <= SMALL or not np.isfinite((low, high)).all():
+        return _kth_direct(inside, k)
+    # Young scores under Adam are a few heaps of equal values; partitioning a heap takes longer than a sort.
+    highest, lowest = inside == high, inside == low
+    if k <= (top := int(np.count_nonzero(highest))):
+        return high
+    if k > inside.size - int(np.count_nonzero(lowest)):
+        return low
+    rest = inside[~(highest | lowest)]
+    return kth_largest([rest], k - top) if rest.size < n else _kth_direct(rest, k - top)
 
 
 def _bracket(arrays: Sequence[np.ndarray], k: int, n: int) -> tuple[float, float]:
