@@ -120,7 +120,8 @@ def test_stop_resume_delete_and_restore(tiny: dict[str, str], lab: Path) -> None
 
 def test_the_comparison_runs_the_first_pair_first() -> None:
     planned = [(one.recipe, one.keep, one.seed) for one in demo.comparison()]
-    assert planned[:3] == [("magnitude", 0.03, 0), ("movement", 0.03, 0), ("dense", 1.0, 0)]
+    assert planned[:2] == [("magnitude", 0.03, 0), ("movement", 0.03, 0)]
+    assert planned[-1] == ("dense", 1.0, 0)
     assert len(planned) == len(set(planned)) == 9
     pair = demo.comparison()[:2]
     assert pair[0].parts.optimizer == pair[1].parts.optimizer
@@ -135,7 +136,7 @@ def test_the_comparison_measures_what_it_ran(lab: Path) -> None:
         ("magnitude", 0.03, 0),
         ("movement", 0.03, 0),
     ]
-    assert 0 < found["seconds_first_pair"] <= found["seconds"]
+    assert 0 < found["seconds_first_pair"] <= found["seconds"] <= found["seconds_with_dense"]
     assert found["task"] == "bundled:opinions"
     assert found["floor"] == pytest.approx(0.5, abs=0.05)
     assert found["floor"] < found["bag_of_words"] < found["dense"][0]["value"] - 0.1

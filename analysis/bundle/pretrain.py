@@ -22,7 +22,7 @@ from analysis.bundle.words import MASK, PAD, POSITIONS, SPECIAL, embeddings_from
 
 log = logging.getLogger(__name__)
 
-WIDTH, LAYERS, HEADS, INNER = 128, 3, 4, 512
+WIDTH, LAYERS, HEADS, INNER = 128, 3, 4, 256
 # BERT's 0.02 is meant for width 768; the same relative noise at this width is 0.02 * sqrt(768 / 128).
 INITIAL_STD = 0.05
 DOCUMENTS = 40_000

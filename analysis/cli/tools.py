@@ -42,7 +42,8 @@ def demo(runs_dir: RunsDir = None, json: Json = False) -> int:
         write(
             f"dense {dense or '–'}; bag of words {cell(document['bag_of_words'])}; majority class "
             f"{cell(document['floor'])}; first pair after {cell(document['seconds_first_pair'])} s, all "
-            f"after {cell(document['seconds'])} s"
+            f"pairs after {cell(document['seconds'])} s, the dense model after "
+            f"{cell(document['seconds_with_dense'])} s"
         )
 
     emit(document, json, people)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from analysis.parts.schedules import Schedule
 
-GAIN = 0.015  # change of ln(lambda) per step and unit of error
+GAIN = 0.015  # change of ln(lambda) per step and unit of error, at the peak learning rate
+LEAST = 0.1  # a smaller share of the peak learning rate counts as this much
 RUSH = 1.5  # immediate reaction, in units of the foreseen error
 LEAD = 2.0  # how far ahead to look, in score units; divided by the learning rate it is a number of steps
 SMOOTH = 0.9  # memory of the trend
@@ -47,15 +48,22 @@ class Steer:
         """The fraction that should be kept at a moment of the run."""
         return self.path.value(progress, 1.0, self.keep)
 
-    def observe(self, kept: float, progress: float) -> None:
-        """Takes note of the fraction kept now; nothing is learnt before the first cut."""
+    def observe(self, kept: float, progress: float, rate: float = 1.0) -> None:
+        """Takes note of the fraction kept now; nothing is learnt before the first cut.
+
+        Args:
+            kept: fraction kept now, in [0, 1].
+            progress: position in the run, in [0, 1].
+            rate: learning rate as a share of its peak, in [0, 1]. While it falls, scores move ever less per
+                step, so the correction grows as fast; with a constant gain the end comes too early.
+        """
         wanted = self.wanted(progress)
         if wanted >= 1:
             return
         error = max(-2.0, min(2.0, math.log(max(kept, 1e-6) / wanted)))
         self.trend = SMOOTH * self.trend + (1 - SMOOTH) * (error - self.error)
         self.error = error
-        self.integral = max(-7.0, min(7.0, self.integral + GAIN * self.foreseen()))
+        self.integral = max(-7.0, min(7.0, self.integral + GAIN / max(rate, LEAST) * self.foreseen()))
 
     def foreseen(self) -> float:
         """The error to expect when the scores now under way have arrived, in [-3, 3]."""

@@ -146,7 +146,7 @@ def _step(s: Setup, indices: np.ndarray, progress: float) -> dict[str, float]:
     s.optimizer.step()
     s.optimizer.zero_grad(set_to_none=True)
     if s.steer is not None:
-        s.steer.observe(s.pruner.kept / s.pruner.total, progress)
+        s.steer.observe(s.pruner.kept / s.pruner.total, progress, optimizer.factor(progress))
     return seen
 
 
