@@ -9,7 +9,7 @@ from analysis.ui import cached, charts, guard, nav, story, studies, url
 
 CLAIM = (
     "**Quality against how much is kept: one line per recipe, a band from the worst seed to the best.** "
-    "The dotted floor is what a predictor that learnt nothing scores."
+    "The dashed floor is what a predictor that learnt nothing scores."
 )
 
 with story.page("Curves", CLAIM):
