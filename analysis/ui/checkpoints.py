@@ -13,24 +13,17 @@ from pathlib import Path
 import streamlit as st
 
 from analysis import frames
+from analysis.engine import hub
 from analysis.engine.inspect import RESULT, SCHEMA_VERSION, inspect_apart
 from analysis.engine.inspect_header import files_of
 from analysis.errors import ModelError
 from analysis.store.layout import ROOT
-from analysis.ui import cached, nav, pick, story, url
+from analysis.ui import cached, nav, pick, roots, story, url
 
-VARIABLES = ("PRUNING_LAB_CHECKPOINTS", "PRUNING_LAB_MODELS")
+VARIABLES = (roots.CHECKPOINTS, hub.MODELS)
 FOLDER = ".inspections"
 KEPT = 40
 LISTED = 100
-
-
-def roots() -> list[Path]:
-    """The folders below which checkpoints may be opened: runs, this repository, the working folder, and two
-    variables.
-    """
-    named = [Path(value) for variable in VARIABLES if (value := os.environ.get(variable))]
-    return list(dict.fromkeys(path.resolve() for path in (nav.runs_dir(), ROOT, Path.cwd(), *named)))
 
 
 def allowed(text: str) -> Path:
@@ -42,23 +35,16 @@ def allowed(text: str) -> Path:
     words = text.strip()
     if not words or "\0" in words or len(words) > 4096:
         raise ModelError("The path is empty or too long; give a safetensors file or a folder that holds one.")
-    below = [root / words for root in roots()]
+    below = [root / words for root in roots.roots()]
     try:
-        path = next((p.resolve() for p in below if p.exists()), Path(words).expanduser().resolve())
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # a part too long, a link to itself, ~ of a user who is not there
+        path = next((p for p in below if p.exists()), Path(words))
+    except OSError as error:  # a part too long
         raise ModelError(f"The path {words[:80]!r} cannot be followed ({error}); check it.") from None
-    if not any(path.is_relative_to(root) for root in roots()):
-        names = ", ".join(map(str, roots()))
-        raise ModelError(
-            f"The path {str(path)!r} is outside the folders this server may read ({names}); "
-            "copy it there or set $PRUNING_LAB_CHECKPOINTS to its folder and start the server again."
-        )
+    path = roots.require(path, roots.CHECKPOINTS, ModelError)
     if not path.exists():
         raise ModelError(
-            f"There is nothing at {str(path)!r}; check the path, it is looked up below {roots()[0]} first."
+            f"There is nothing at {str(path)!r}; check the path, it is looked up below {roots.roots()[0]} "
+            "first."
         )
     return path
 

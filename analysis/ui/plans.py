@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from analysis import recipes
-from analysis.engine import preflight
-from analysis.errors import SpecError
+from analysis.engine import hub, preflight
+from analysis.errors import DataError, ModelError, SpecError
 from analysis.spec import RunSpec, from_dict, to_dict
 from analysis.store import layout
 from analysis.store.launch import launch_all
+from analysis.ui import roots
 
 MODELS = ("bundled:text", "bundled:digits")
 TASKS = ("bundled:opinions", "bundled:digits")
@@ -201,6 +202,10 @@ def download(wanted: Sequence[RunSpec]) -> tuple[str, bytes]:
 
 def launch(runs: Path, wanted: Sequence[RunSpec]) -> list[str]:
     """Starts the runs and returns their ids; nothing is started when a model or the data cannot be used."""
+    for spec in wanted:
+        for name in filter(None, (spec.model, spec.teacher)):
+            roots.require_name(name, hub.MODELS, ModelError)
+        roots.require_name(spec.task.source, hub.DATA, DataError)
     looks = {(spec.model, spec.teacher, spec.task): spec for spec in wanted}
     for spec in looks.values():
         preflight.check(spec, runs)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.errors import ModelError, SpecError
+from analysis.errors import DataError, LabError, ModelError, SpecError
 from analysis.store.runs import list_runs
-from analysis.ui import boxes, checkpoints, guard, plans
+from analysis.ui import boxes, checkpoints, guard, plans, roots
 from tests.pages import made
 from tests.pages.conftest import Opener, figures, words
 
@@ -145,6 +145,37 @@ def test_a_link_out_of_the_allowed_folders_is_refused(runs: Path) -> None:
     (runs / "way-out").symlink_to("/etc")
     with pytest.raises(ModelError, match="outside the folders"):
         checkpoints.allowed("way-out/passwd")
+
+
+@pytest.mark.parametrize(
+    ("setting", "variable"),
+    [
+        ({"model": "/etc"}, "PRUNING_LAB_MODELS"),
+        ({"teacher": "../../../../etc"}, "PRUNING_LAB_MODELS"),
+        ({"task": "/etc/passwd"}, "PRUNING_LAB_DATA"),
+        ({"task": "/nowhere/at/all.tsv"}, "PRUNING_LAB_DATA"),
+    ],
+)
+def test_a_run_launched_from_a_page_reads_only_the_allowed_folders(
+    setting: dict[str, str], variable: str, runs: Path
+) -> None:
+    asked = {"model": "bundled:text", "task": "bundled:opinions", **setting}
+    wanted = plans.specs(plans.Choices(recipes=["magnitude"], keeps=[0.1], seeds=[0], **asked))
+    with pytest.raises(LabError, match=f"outside the folders.*{variable}"):
+        plans.launch(runs, wanted)
+    assert not list(runs.glob("magnitude-*"))
+
+
+def test_a_data_file_in_a_folder_that_the_variable_names_may_be_used(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.tsv").write_text("sentence\tlabel\ngood\t1\n")
+    monkeypatch.setenv("PRUNING_LAB_DATA", str(tmp_path))
+    roots.require_name("mine.tsv", "PRUNING_LAB_DATA", DataError)
+    roots.require_name(str(tmp_path / "mine.tsv"), "PRUNING_LAB_DATA", DataError)
+    monkeypatch.delenv("PRUNING_LAB_DATA")
+    with pytest.raises(DataError, match="outside the folders"):
+        roots.require_name(str(tmp_path / "mine.tsv"), "PRUNING_LAB_DATA", DataError)
 
 
 def test_a_file_that_is_no_checkpoint_is_explained_on_the_page(runs: Path, open_page: Opener) -> None:
