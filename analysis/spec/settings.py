@@ -33,34 +33,45 @@ def with_settings(spec: RunSpec, settings: Mapping[str, Any]) -> RunSpec:
     """
     task, training = spec.task, spec.training
     parts: dict[str, Part | None] = {slot: getattr(spec.parts, slot) for slot in (*SLOTS, *LOSSES)}
-    # A type is changed before the fields of the new part are set, whatever the order they were given in.
-    for name, value in sorted(settings.items(), key=lambda item: not item[0].endswith(".type")):
+    # Fields of one part change together: two values that fit each other may not fit the old ones one by one.
+    changed: dict[str, dict[str, Any]] = {}
+    for name, value in settings.items():
         slot, _, field = name.partition(".")
         if slot in ("data", "task") and field in DATA:
-            task = _set(task, field, value)
-        elif slot == "training":
-            training = _set(training, field, value)
+            changed.setdefault("data", {})[field] = value
+        elif slot == "training" or (slot in parts and field and field != "type"):
+            changed.setdefault(slot, {})[field] = value
         elif slot in parts and field == "type":
             parts[slot] = _other_type(slot, value)
-        elif slot in parts and field:
-            part = parts[slot]
-            if part is None:
-                raise SpecError(f"{name} is set but {slot} is empty here; fill it first with {slot}.type=...")
-            parts[slot] = _set(part, field, value)
         else:
             raise SpecError(
                 f"{name!r} is not a setting; allowed is PART.FIELD with PART one of "
                 f"{', '.join((*SLOTS, *LOSSES, 'training'))}, for example score.lr=0.05."
             )
+    for slot, values in changed.items():
+        if slot == "data":
+            task = _set(task, values)
+        elif slot == "training":
+            training = _set(training, values)
+        else:
+            part = parts[slot]
+            if part is None:
+                field = next(iter(values))
+                raise SpecError(
+                    f"{slot}.{field} is set but {slot} is empty here; fill it first with {slot}.type=..."
+                )
+            parts[slot] = _set(part, values)
     line_up = type(spec.parts)(**parts)  # type: ignore[arg-type]
     return dataclasses.replace(spec, task=task, training=training, parts=line_up)
 
 
-def _set(part: Any, field: str, value: Any) -> Any:
+def _set(part: Any, values: Mapping[str, Any]) -> Any:
     known = {k.name: k for k in knobs(type(part))}
-    if field not in known:
-        raise SpecError(unknown_field(type(part), field))
-    return part.replace(**{field: checked(known[field], value, type(part).__name__)})
+    for field in values:
+        if field not in known:
+            raise SpecError(unknown_field(type(part), field))
+    name = type(part).__name__
+    return part.replace(**{field: checked(known[field], value, name) for field, value in values.items()})
 
 
 def _other_type(slot: str, value: Any) -> Part | None:

@@ -15,6 +15,7 @@ from analysis import spec
 from analysis.errors import SpecError
 from analysis.parts import LOSSES, SLOTS
 from analysis.parts.base import checked, knobs
+from analysis.parts.schedules import Cubic
 from analysis.recipes import RECIPES, build, card
 
 EVERY_PART = [part for slot in (*SLOTS.values(), *LOSSES.values()) for part in slot.values()]
@@ -192,3 +193,11 @@ def test_teacher_brings_distillation() -> None:
     assert made.parts.distillation is not None
     taught = made.parts.distillation
     assert (made.parts.task.weight, taught.weight, taught.temperature) == (0.1, 0.9, 2.0)
+
+
+def test_fields_of_one_part_are_set_together() -> None:
+    # 0.9 does not fit the default cool-down of 0.4, nor 0.05 the default warm-up's sum; together they do.
+    wanted = {"schedule.warmup": 0.9, "schedule.cooldown": "0.05"}
+    schedule = build("movement", "m", "t", settings=wanted).parts.schedule
+    assert schedule == Cubic(warmup=0.9, cooldown=0.05)
+    assert build("movement", "m", "t", settings=dict(reversed(wanted.items()))).parts.schedule == schedule
