@@ -35,17 +35,19 @@ class SortedMask(nn.Module):
 
     def __init__(self, shape: torch.Size, keep: float) -> None:
         super().__init__()
-        self.scores = nn.Parameter(_scores(shape))
+        self.scores = nn.Parameter(_scores(shape).reshape(-1))
         self.keep = keep
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Returns M * W with a mask from a full sort."""
-        order = self.scores.detach().reshape(-1).sort(descending=True).indices
+        order = self.scores.detach().sort(descending=True).indices
         kept = int(self.keep * order.numel())
-        mask = self.scores.detach().clone().view(-1)
+        mask = self.scores.detach().clone()
         mask[order[kept:]] = 0.0
         mask[order[:kept]] = 1.0
-        result: torch.Tensor = StraightThrough.apply(weight, self.scores, mask.view_as(weight))
+        result: torch.Tensor = StraightThrough.apply(
+            weight, self.scores, mask.view_as(weight), tuple(weight.shape)
+        )
         return result
 
 

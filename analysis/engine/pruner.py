@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +12,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from analysis.engine.sites import Site
-from analysis.parts.gates import HardConcreteGate, MaskGate
+from analysis.parts.gates import BiasGate, HardConcreteGate, MaskGate
+from analysis.parts.scores import Piece
+from analysis.parts.units import Group, Member, expand
 from analysis.spec import LineUp
 
 
@@ -23,15 +26,21 @@ class Pruner:
         sites: the prunable weights.
         lineup: the parts that decide.
         keep: fraction of units to keep at the end, in (0, 1].
-        gates: the parametrization of each site.
-        states: what a score that is not learned drew at the start, None per site otherwise.
+        groups: the units, in groups that are ranked together; a site that is in none is never cut.
+        states: per group, the learned scores, or what a score that is not learned drew at the start, or None.
+        gates: the parametrization of each site's weight.
+        biases: the parametrization of each site's bias where biases are masked, None per site otherwise.
+        kept: prunable weights kept by the current masks.
+        total: prunable weights.
     """
 
     sites: list[Site]
     lineup: LineUp
     keep: float
-    gates: list[MaskGate | HardConcreteGate] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
     states: list[torch.Tensor | None] = field(default_factory=list)
+    gates: list[MaskGate | HardConcreteGate] = field(default_factory=list)
+    biases: list[BiasGate | None] = field(default_factory=list)
     kept: int = 0
     total: int = 0
 
@@ -41,33 +50,74 @@ class Pruner:
 
         Scores are created here and never inside a model class: transformers would re-create them,
         uninitialised.
+
+        Raises:
+            SpecError: the model has no such units.
         """
-        pruner = cls(sites, lineup, keep)
+        pruner = cls(sites, lineup, keep, lineup.units.groups([s.shape for s in sites]))
         generator = torch.Generator().manual_seed(seed)
-        for site in sites:
-            weight = site.weight.detach()
-            state = lineup.score.init(weight.cpu(), generator)
-            state = state.to(weight.device) if state is not None else None
-            gate = lineup.reparam.gate(state if lineup.score.learned else None, weight.shape).to(
-                weight.device
-            )
-            parametrize.register_parametrization(site.module, "weight", gate, unsafe=True)
-            pruner.gates.append(gate)
-            pruner.states.append(None if lineup.score.learned else state)
+        device = sites[0].weight.device
+        for group in pruner.groups:
+            state = lineup.score.init(group.units, generator)
+            state = state.to(device) if state is not None else None
+            learned = state is not None and lineup.score.learned
+            pruner.states.append(nn.Parameter(state) if learned else state)  # type: ignore[arg-type]
+        for i, site in enumerate(sites):
+            pruner._attach_site(i, site)
         pruner.kept = pruner.total = sum(s.weight.numel() for s in sites)
         return pruner
 
+    def _attach_site(self, i: int, site: Site) -> None:
+        weight = site.weight
+        own = self._group_of(i)
+        grid = own[1].grid if own else (1, 1)
+        state = self.states[own[0]] if own else None
+        scores = state if isinstance(state, nn.Parameter) else None
+        gate: MaskGate | HardConcreteGate
+        # A site without units keeps a plain gate, so that its mask is there to be drawn.
+        gate = (
+            self.lineup.reparam.gate(scores, weight.shape, grid)
+            if own
+            else MaskGate(None, weight.shape, grid)
+        )
+        self.gates.append(gate.to(weight.device))
+        parametrize.register_parametrization(site.module, "weight", gate, unsafe=True)
+        bias = getattr(site.module, "bias", None)
+        rows = self.lineup.reparam.masks_biases and own is not None and bias is not None
+        self.biases.append(BiasGate(len(bias)).to(weight.device) if rows and bias is not None else None)
+        if self.biases[-1] is not None:
+            parametrize.register_parametrization(site.module, "bias", self.biases[-1], unsafe=True)
+
+    def _group_of(self, site: int) -> tuple[int, Member] | None:
+        for g, group in enumerate(self.groups):
+            for member in group.members:
+                if member.site == site:
+                    return g, member
+        return None
+
     def learned_scores(self) -> list[nn.Parameter]:
-        """Score tensors the optimizer trains, one per site; none for scores that are not learned."""
-        return [g.scores for g in self.gates if g.scores is not None]
+        """Score tensors the optimizer trains, one per group; none for scores that are not learned."""
+        return [s for s in self.states if isinstance(s, nn.Parameter)]
+
+    def unit_scores(self, g: int) -> torch.Tensor:
+        """The current scores of group g, shape [units]."""
+        group, state = self.groups[g], self.states[g]
+        pieces = [
+            Piece(self.sites[m.site].weight.detach().flatten(1), m.grid, self.sites[m.site].role)
+            for m in group.members
+        ]
+        return self.lineup.score.of(pieces, state.detach() if state is not None else None)
 
     def scores(self, i: int) -> torch.Tensor:
-        """The current score of site i, shape of its weight."""
-        gate = self.gates[i]
-        state = gate.scores if gate.scores is not None else self.states[i]
-        return self.lineup.score.of(
-            self.sites[i].weight.detach(), state.detach() if state is not None else None
-        )
+        """The current score of every weight of site i, shape of its weight; NaN where nothing is ranked."""
+        weight, own = self.sites[i].weight, self._group_of(i)
+        if own is None:
+            return torch.full_like(weight, math.nan)
+        return self._spread(self.unit_scores(own[0]), own[1]).to(torch.float32)
+
+    def _spread(self, units: torch.Tensor, member: Member) -> torch.Tensor:
+        shape = self.gates[member.site].mask.shape
+        return expand(units, member.grid, shape[0], shape.numel() // shape[0]).reshape(shape)
 
     def scheduled(self, progress: float) -> float:
         """What the schedule asks of the selection at this moment (a keep, or a threshold)."""
@@ -79,16 +129,26 @@ class Pruner:
         value = self.scheduled(progress)
         if self.kept == self.total and self.lineup.select.keeps_all(value):
             return  # before the first cut everything is kept, whatever the scores
-        units = self.lineup.units
-        chosen = self.lineup.select.choose(
-            [units.pool(self.scores(i)) for i in range(len(self.sites))], value
-        )
-        kept = 0
-        for gate, choice in zip(self.gates, chosen, strict=True):
-            mask = units.spread(choice, gate.mask.shape)
-            gate.mask.copy_(mask.view(torch.uint8))  # converting from bool is three times slower
-            kept += int(np.count_nonzero(choice.cpu().numpy()))  # ten times as fast as torch's count
-        self.kept = kept
+        self.write(self.lineup.select.choose([self.unit_scores(g) for g in range(len(self.groups))], value))
+
+    @torch.no_grad()
+    def write(self, chosen: Sequence[torch.Tensor]) -> None:
+        """Writes a choice into the gates.
+
+        Args:
+            chosen: one bool per unit, one tensor of shape [units] per group.
+        """
+        cut = 0
+        for group, choice in zip(self.groups, chosen, strict=True):
+            for member in group.members:
+                mask = self._spread(choice, member)
+                gate, bias = self.gates[member.site], self.biases[member.site]
+                gate.mask.copy_(mask.view(torch.uint8))  # converting from bool is three times slower
+                if bias is not None:
+                    bias.mask.copy_(mask.flatten(1).any(1))
+            kept = int(np.count_nonzero(choice.cpu().numpy()))  # ten times as fast as torch's count
+            cut += (group.units - kept) * group.weights
+        self.kept = self.total - cut
 
     def masks(self) -> list[torch.Tensor]:
         """Copies of the current masks, bool, one per site."""
@@ -96,13 +156,16 @@ class Pruner:
 
     def hold(self) -> tuple[list[torch.Tensor], int]:
         """The current masks and count, to be put back after a look at other ones."""
-        return [g.mask.clone() for g in self.gates], self.kept
+        return [g.mask.clone() for g in self._every_gate()], self.kept
 
     def put_back(self, held: tuple[list[torch.Tensor], int]) -> None:
         """Restores what ``hold`` returned; selecting anew instead would see scores that have moved since."""
-        for gate, mask in zip(self.gates, held[0], strict=True):
+        for gate, mask in zip(self._every_gate(), held[0], strict=True):
             gate.mask.copy_(mask)
         self.kept = held[1]
+
+    def _every_gate(self) -> list[MaskGate | HardConcreteGate | BiasGate]:
+        return [*self.gates, *(b for b in self.biases if b is not None)]
 
     def thresholds(self) -> list[float]:
         """The lowest score that is kept, per site; NaN where nothing is cut or nothing kept."""
@@ -116,7 +179,9 @@ class Pruner:
     @torch.no_grad()
     def finalise(self) -> None:
         """Makes the masks permanent: every weight becomes its exported value and the gates disappear."""
-        for site, gate in zip(self.sites, self.gates, strict=True):
+        for site, gate, bias in zip(self.sites, self.gates, self.biases, strict=True):
             final = gate.final(site.weight.detach())
+            if bias is not None:
+                parametrize.remove_parametrizations(site.module, "bias", leave_parametrized=True)
             parametrize.remove_parametrizations(site.module, "weight", leave_parametrized=False)
             site.weight.copy_(final)

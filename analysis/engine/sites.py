@@ -6,6 +6,7 @@ a convolutional net). Embeddings, norms, poolers and heads are never sites.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from analysis.engine.blocks import block_of, inside
 from analysis.errors import SiteError
+from analysis.parts.units import Shape
 
 ROLES = ("query", "key", "value", "attention output", "ffn in", "ffn out", "conv", "other")
 
@@ -64,6 +66,14 @@ class Site:
             return raw
         plain: torch.Tensor = self.module.weight  # type: ignore[assignment]
         return plain
+
+    @property
+    def shape(self) -> Shape:
+        """What units need to know of it."""
+        rows, *rest = self.weight.shape
+        area = math.prod(rest[1:])
+        bias = getattr(self.module, "bias", None) is not None
+        return Shape(self.name, self.role, self.layer, rows, math.prod(rest), self.heads, area, bias)
 
 
 @dataclass(frozen=True)

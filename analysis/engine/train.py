@@ -163,6 +163,7 @@ def _losses(s: Setup, indices: np.ndarray) -> dict[str, torch.Tensor]:
         logits={h: out[h] for h in HEADS if h in out},
         teacher=taught,
         scores=s.pruner.learned_scores(),
+        parts=[g.part for g in s.pruner.groups],
     )
     parts = s.spec.parts
     chosen = {"task": parts.task, "distillation": parts.distillation, "penalty": parts.penalty}

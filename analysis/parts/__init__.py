@@ -6,17 +6,20 @@ from analysis.parts import losses, optim, reparam, schedules, scores, select, un
 from analysis.parts.base import Knob, Part, checked, knob, knobs
 
 SLOTS: dict[str, dict[str, type[Part]]] = {
-    "score": {c.__name__: c for c in (scores.Magnitude, scores.Random, scores.Movement, scores.GateLogit)},
-    "units": {c.__name__: c for c in (units.Weight,)},
+    "score": {
+        c.__name__: c
+        for c in (scores.Magnitude, scores.Norm, scores.Random, scores.Movement, scores.GateLogit)
+    },
+    "units": {c.__name__: c for c in (units.Weight, units.Block, units.Row, units.Column, units.Structure)},
     "select": {c.__name__: c for c in (select.TopK, select.SigmoidThreshold, select.OpenGate)},
     "schedule": {c.__name__: c for c in (schedules.Cubic, schedules.Constant, schedules.OneShot)},
-    "reparam": {c.__name__: c for c in (reparam.Masked, reparam.HardConcrete)},
+    "reparam": {c.__name__: c for c in (reparam.Masked, reparam.MaskedRows, reparam.HardConcrete)},
     "optimizer": {c.__name__: c for c in (optim.AdamW,)},
 }
 LOSSES: dict[str, dict[str, type[Part]]] = {
     "task": {c.__name__: c for c in (losses.Task,)},
     "distillation": {c.__name__: c for c in (losses.LogitDistillation,)},
-    "penalty": {c.__name__: c for c in (losses.SigmoidPenalty, losses.GatePenalty)},
+    "penalty": {c.__name__: c for c in (losses.SigmoidPenalty, losses.BalancedPenalty, losses.GatePenalty)},
 }
 
 __all__ = ["LOSSES", "SLOTS", "Knob", "Part", "checked", "knob", "knobs"]

@@ -14,12 +14,21 @@ from analysis.parts.reparam import HardConcrete
 
 @dataclass(frozen=True)
 class LossContext:
-    """What a loss term may look at."""
+    """What a loss term may look at.
+
+    Attributes:
+        task: the model's own loss.
+        logits: head name to logits.
+        teacher: the same of the teacher, empty without one.
+        scores: learned scores, one tensor of shape [units] per group.
+        parts: "attention", "ffn" or "other" for each of them.
+    """
 
     task: torch.Tensor
     logits: Mapping[str, torch.Tensor]
     teacher: Mapping[str, torch.Tensor]
     scores: Sequence[torch.Tensor]
+    parts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,27 @@ def double_mean(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack([t.mean() for t in tensors]).mean()
 
 
+def balanced_mean(
+    tensors: Sequence[torch.Tensor], parts: Sequence[str], weights: Mapping[str, float]
+) -> torch.Tensor:
+    """Double mean within each part of the model, then the weighted mean over the parts that are there.
+
+    R = sum over parts g of (weight_g / number of parts) * mean over tensors in g of their mean. Few coarse
+    units and many fine ones then pull alike, which one mean over all tensors would not do.
+
+    Args:
+        tensors: one per group of units.
+        parts: the part of each.
+        weights: weight of each part; 1 where it is not named.
+    """
+    found = dict.fromkeys(parts)
+    terms = [
+        weights.get(part, 1.0) * double_mean([t for t, p in zip(tensors, parts, strict=True) if p == part])
+        for part in found
+    ]
+    return torch.stack(terms).sum() / len(found)
+
+
 @dataclass(frozen=True)
 class SigmoidPenalty(Part):
     """Pulls all scores down: R = mean over matrices of mean sigma(S).
@@ -108,6 +138,25 @@ class SigmoidPenalty(Part):
 
 
 @dataclass(frozen=True)
+class BalancedPenalty(SigmoidPenalty):
+    """The same pull, weighed between attention and feed-forward layers.
+
+    R = sum over parts g of (weight_g / number of parts) * mean over groups in g of mean sigma(S). A shared
+    score, such as a neuron's, counts once. Source: nn_pruning, Lagunas et al. 2021.
+    """
+
+    attention: float = knob(1.0, "weight of the units of attention", low=0, high=1e4, log=True)
+    ffn: float = knob(1.0, "weight of the units of the feed-forward layers", low=0, high=1e4, log=True)
+
+    title: ClassVar[str] = "penalty on sigma(S), balanced between parts"
+
+    def value(self, ctx: LossContext) -> torch.Tensor:
+        """Returns the unweighted scalar."""
+        pulled = [torch.sigmoid(s) for s in ctx.scores]
+        return balanced_mean(pulled, ctx.parts, {"attention": self.attention, "ffn": self.ffn})
+
+
+@dataclass(frozen=True)
 class GatePenalty(Part):
     """The expected number of open gates: mean over matrices of mean sigma(S - b ln(-low / high))."""
 
@@ -123,4 +172,4 @@ class GatePenalty(Part):
         return double_mean([torch.sigmoid(s + self.shift) for s in ctx.scores])
 
 
-Penalty = SigmoidPenalty | GatePenalty
+Penalty = SigmoidPenalty | BalancedPenalty | GatePenalty

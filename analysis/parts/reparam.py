@@ -20,12 +20,24 @@ class Masked(Part):
     """
 
     title: ClassVar[str] = "binary mask"
+    masks_biases: ClassVar[bool] = False
 
-    def gate(self, scores: torch.Tensor | None, shape: torch.Size) -> MaskGate:
+    def gate(self, scores: torch.nn.Parameter | None, shape: torch.Size, grid: tuple[int, int]) -> MaskGate:
         """Returns the parametrization module of one site; scores None means that they are not learned."""
         from analysis.parts.gates import MaskGate
 
-        return MaskGate(scores, shape)
+        return MaskGate(scores, shape, grid)
+
+
+@dataclass(frozen=True)
+class MaskedRows(Masked):
+    """The binary mask, and with it the bias of every row that has no weight left: b' = b * (row has any 1).
+
+    A dead row then computes 0 instead of its bias, so that it can be removed without folding.
+    """
+
+    title: ClassVar[str] = "binary mask, biases of empty rows too"
+    masks_biases: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -41,14 +53,17 @@ class HardConcrete(Part):
     high: ClassVar[float] = 1.1
     temperature: ClassVar[float] = 2 / 3
     closed_below: ClassVar[float] = math.log(0.1 / 1.1)
+    masks_biases: ClassVar[bool] = False
     title: ClassVar[str] = "hard-concrete gate"
 
-    def gate(self, scores: torch.Tensor | None, shape: torch.Size) -> HardConcreteGate:
+    def gate(
+        self, scores: torch.nn.Parameter | None, shape: torch.Size, grid: tuple[int, int]
+    ) -> HardConcreteGate:
         """Returns the parametrization module of one site."""
         from analysis.parts.gates import HardConcreteGate
 
         assert scores is not None
-        return HardConcreteGate(scores, shape)
+        return HardConcreteGate(scores, shape, grid)
 
 
-Reparam = Masked | HardConcrete
+Reparam = Masked | MaskedRows | HardConcrete

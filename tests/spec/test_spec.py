@@ -113,7 +113,7 @@ def test_bad_specs(change: dict[str, Any], message: str) -> None:
         (
             "score",
             {"type": "Luck"},
-            "parts.score is 'Luck'; allowed types are Magnitude, Random, Movement, GateLogit",
+            "parts.score is 'Luck'; allowed types are Magnitude, Norm, Random, Movement, GateLogit",
         ),
         ("score", {"type": "Movement", "lr": 0}, r"Movement.lr is 0; allowed is a number in \(0, 10\]"),
         ("score", {"type": "Movement", "lr": True}, "Movement.lr is True"),
