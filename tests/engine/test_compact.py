@@ -51,10 +51,9 @@ MODELS = {
 def build(family: str) -> nn.Module:
     torch.manual_seed(0)
     model = MODELS[family]().eval()
-    with torch.no_grad():  # biases are drawn, or folding could be forgotten unseen
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
-                parameter.normal_()
+    with torch.no_grad():  # wide weights and biases that are not zero, or a forgotten fold could go unseen
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3)
     return model
 
 
