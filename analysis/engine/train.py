@@ -101,7 +101,7 @@ def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> 
             group["lr"] = group["peak"] * rate
         if step % plan.refresh == 0:
             pruner.refresh(progress)
-        terms = _step(s, next(batches), progress)
+        terms = one_step(s, next(batches), progress)
         if step % every == 0:
             before = _report(s, step, terms, rate, before, diary)
         _guard(terms, step, s)
@@ -120,8 +120,8 @@ def _moments(count: int, steps: int) -> set[int]:
     return {round((i + 1) * steps / count) for i in range(count)}
 
 
-def _step(s: Setup, indices: np.ndarray, progress: float) -> dict[str, float]:
-    """One optimizer step; returns the value of every loss term."""
+def one_step(s: Setup, indices: np.ndarray, progress: float) -> dict[str, float]:
+    """Does one optimizer step on the examples of these numbers; returns the value of every loss term."""
     plan, optimizer = s.spec.training, s.spec.parts.optimizer
     ramp = _ramp(s, progress)
     shares = np.array_split(indices, min(plan.accumulate, len(indices)))

@@ -135,7 +135,9 @@ def _train(path: Path, threads: int, control: Control) -> tuple[str, str]:
     import torch
 
     from analysis.engine import train
+    from analysis.engine.hardware import reuse_memory
 
+    reuse_memory()
     torch.set_num_threads(threads)
     try:
         train.execute(path, control)
