@@ -14,12 +14,22 @@ from analysis.parts.reparam import HardConcrete
 
 @dataclass(frozen=True)
 class LossContext:
-    """What a loss term may look at."""
+    """What a loss term may look at.
+
+    Attributes:
+        task: the model's own loss.
+        logits: output name to logits, shape [..., classes].
+        teacher: the same of the teacher; empty without one.
+        scores: learned scores, one tensor per site.
+        counted: bool in the shape of the logits' rows, False where a row has no label of its own (padding and
+            the later pieces of a word); None where every row counts.
+    """
 
     task: torch.Tensor
     logits: Mapping[str, torch.Tensor]
     teacher: Mapping[str, torch.Tensor]
     scores: Sequence[torch.Tensor]
+    counted: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -36,19 +46,25 @@ class Task(Part):
         return ctx.task
 
 
-def distillation(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+def distillation(
+    student: torch.Tensor, teacher: torch.Tensor, temperature: float, counted: torch.Tensor | None = None
+) -> torch.Tensor:
     """Logit distillation: T^2 * KL(softmax(teacher / T) || softmax(student / T)), mean over rows.
 
     Args:
         student: logits, shape [..., classes].
         teacher: logits of the same shape.
         temperature: T > 0.
+        counted: bool of shape [...], the rows the mean is over; None for all. Padding would otherwise decide
+            how hard a batch pulls.
 
     Returns:
         a scalar, 0 when the logits agree up to a constant per row.
     """
-    rows = student.reshape(-1, student.shape[-1]).float()
-    wanted = torch.softmax(teacher.reshape(rows.shape).float() / temperature, dim=-1)
+    rows, goal = (t.reshape(-1, t.shape[-1]).float() for t in (student, teacher))
+    if counted is not None:
+        rows, goal = rows[counted.reshape(-1)], goal[counted.reshape(-1)]
+    wanted = torch.softmax(goal / temperature, dim=-1)
     given = torch.log_softmax(rows / temperature, dim=-1)
     kl = torch.nn.functional.kl_div(given, wanted, reduction="batchmean")
     return kl * temperature**2
@@ -75,7 +91,7 @@ class LogitDistillation(Part):
             if logits.shape[-1] == 1:
                 terms.append((logits.float() - ctx.teacher[name].float()).square().mean())
             else:
-                terms.append(distillation(logits, ctx.teacher[name], self.temperature))
+                terms.append(distillation(logits, ctx.teacher[name], self.temperature, ctx.counted))
         return torch.stack(terms).mean()
 
 
