@@ -16,7 +16,7 @@ from analysis import recipes, spec
 from analysis.cli import main
 from analysis.store import arrays, events, layout, runs, trash
 
-ON_RUNS = "run list stop resume delete restore export results overlap demo doctor record runner".split()
+ON_RUNS = "run list limit stop resume delete restore export results overlap demo doctor record runner".split()
 VERBS = [*ON_RUNS, "recipes", "bench", "bundle", "bundle build", "worker"]
 
 Say = Callable[..., tuple[int, str, str]]
@@ -183,6 +183,33 @@ def test_doctor_says_what_is_missing_and_what_that_greys_out(
         set(thing) == {"what", "greys_out", "how"} and all(thing.values()) for thing in found["missing"]
     )
     assert "greys out" in say("doctor", "--runs-dir", runs_dir)[1]
+
+
+def test_the_limit_of_runs_at_a_time_is_chosen_and_said(say: Say, runs_dir: Path) -> None:
+    assert say("limit", "3", "--json", "--runs-dir", runs_dir)[1] == '{"limit": 3}\n'
+    assert say("limit", "--runs-dir", runs_dir)[1] == "3\n"
+    status, _, err = say("limit", "0", "--runs-dir", runs_dir)
+    assert (status, err.count("\n")) == (2, 1) and "from 1 to 64" in err
+
+
+def test_a_teacher_is_added_to_a_spec_file_and_taken_away(
+    say: Say, runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analysis.store.launch.ensure_runner", lambda folder: None)
+    plain, taught = tmp_path / "plain.json", tmp_path / "taught.json"
+    made = recipes.build("movement", "bundled:text", "bundled:opinions")
+    layout.write_json(plain, spec.to_dict(made))
+
+    def launched(*words: object) -> spec.RunSpec:
+        run_id = json.loads(say("run", *words, "--json", "--runs-dir", runs_dir)[1])["run"]
+        return spec.from_dict(layout.read_json(runs_dir / run_id / "spec.json"))
+
+    found = launched(plain, "--teacher", "bundled:text", "--set", "distillation.temperature=4")
+    assert found.teacher == "bundled:text" and found.parts.distillation.temperature == 4
+    assert found.parts.task.weight == 0.1
+    layout.write_json(taught, spec.to_dict(found))
+    again = launched(taught, "--teacher", "none")
+    assert (again.teacher, again.parts) == ("", made.parts)
 
 
 def test_delete_and_restore_undo_each_other(say: Say, runs_dir: Path, pair: tuple[str, str]) -> None:

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from analysis.bundle.cards import write_card
+from analysis.engine.sites import find_sites
 
 
 def save(name: str, model: PreTrainedModel, out: Path, facts: dict[str, int | float]) -> None:
@@ -21,15 +22,12 @@ def save(name: str, model: PreTrainedModel, out: Path, facts: dict[str, int | fl
         facts: what the card says about the training; sizes and threads are added here.
     """
     layers = model.config.num_hidden_layers
-    linear = [
-        part for name, part in model.named_modules() if isinstance(part, torch.nn.Linear) and ".layer" in name
-    ]
     sizes = {
         "layers": layers,
         "width": model.config.hidden_size,
         "threads": torch.get_num_threads(),
         "parameters": model.num_parameters(),
-        "prunable": sum(part.weight.numel() for part in linear),
+        "prunable": sum(site.weight.numel() for site in find_sites(model)),
     }
     model.half().save_pretrained(out)
     # The writer of safetensors lets nobody but the owner read them.

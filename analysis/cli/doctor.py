@@ -19,11 +19,6 @@ NEEDED = (
 )  # fmt: skip
 OPTIONAL = {
     "datasets": ("data from the Hugging Face hub by name; local files work", "pip install datasets"),
-    "kaleido": (
-        "saving a figure as an image from a script; the chart's own button works",
-        "pip install '.[export]'",
-    ),
-    "accelerate": ("nothing yet; kept for runs on several GPUs", "pip install '.[gpu]'"),
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FOLDERS = {

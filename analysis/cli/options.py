@@ -43,7 +43,9 @@ Set = Annotated[
         metavar="PART.FIELD=VALUE",
     ),
 ]
-Teacher = Annotated[str, _option("A fine-tuned model (run:ID or a folder) to learn from.")]
+Teacher = Annotated[
+    str, _option("A fine-tuned model (run:ID or a folder) to learn from; none drops the one of a spec file.")
+]
 Name = Annotated[str, _option("A label for people.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Stay until the run is over; exit status 1 if it fails.")]
 RunId = Annotated[

@@ -1,11 +1,11 @@
-"""Verbs that act on runs: run, list, stop, resume, delete, restore, export."""
+"""Verbs that act on runs: run, list, stop, resume, delete, restore, export, limit."""
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +29,7 @@ from analysis.cli.options import (
 from analysis.cli.shared import Json, RunsDir, cell, emit, folder, say, table, write
 from analysis.engine import preflight
 from analysis.errors import RunError, SpecError
+from analysis.parts.losses import Task as TaskLoss
 from analysis.spec import RunSpec
 from analysis.store import launch, layout, trash
 from analysis.store.runs import RunInfo, find_run, list_runs
@@ -38,6 +39,7 @@ COLUMNS = ("run", "name", "state", "reason", "recipe", "model", "task", "keep", 
 MODEL = "bundled:text"
 TASKS = {"bundled:text": "bundled:opinions", "bundled:digits": "bundled:digits"}
 PATIENCE = 60.0
+NO_TEACHER = "none"
 
 
 def register(app: typer.Typer) -> None:
@@ -49,6 +51,7 @@ def register(app: typer.Typer) -> None:
     app.command("delete")(delete)
     app.command("restore")(restore)
     app.command("export")(export)
+    app.command("limit")(limit)
 
 
 def run(
@@ -77,10 +80,8 @@ def run(
             raise SpecError(
                 f"--recipe is {recipe!r}, but {str(spec_file)!r} names one: give a spec file or a recipe."
             )
-        chosen = _changed(_read_spec(spec_file), model, task, keep, seed, teacher, name)
-        chosen = spec.with_settings(
-            chosen, {**settings, **({} if steps is None else {"training.steps": steps})}
-        )
+        settings |= {} if steps is None else {"training.steps": str(steps)}
+        chosen = _changed(_read_spec(spec_file), settings, model, task, keep, seed, teacher, name)
     elif recipe:
         model = model or MODEL
         chosen = recipes.build(
@@ -91,7 +92,7 @@ def run(
             seed=seed or 0,
             steps=steps,
             settings=settings,
-            teacher=teacher,
+            teacher="" if teacher == NO_TEACHER else teacher,
             name=name,
         )
     else:
@@ -141,10 +142,17 @@ def _read_spec(path: Path) -> RunSpec:
 
 
 def _changed(
-    found: RunSpec, model: str, task: str, keep: float | None, seed: int | None, teacher: str, name: str
+    found: RunSpec,
+    settings: Mapping[str, str],
+    model: str,
+    task: str,
+    keep: float | None,
+    seed: int | None,
+    teacher: str,
+    name: str,
 ) -> RunSpec:
-    """A spec with what the command line says in place of what the file says."""
-    said: dict[str, Any] = {"model": model, "teacher": teacher, "name": name}
+    """A spec with what the command line says in place of what the file says; --teacher none drops one."""
+    said: dict[str, Any] = {"model": model, "name": name}
     changes = {key: value for key, value in said.items() if value}
     if keep is not None:
         changes["keep"] = keep
@@ -152,7 +160,14 @@ def _changed(
         changes["seed"] = seed
     if task:
         changes["task"] = dataclasses.replace(found.task, source=task)
-    return dataclasses.replace(found, versions=spec.installed_versions(), **changes)
+    # A teacher and the loss that follows it only make sense together, so they change in one step.
+    if teacher:
+        parts = dataclasses.replace(found.parts, distillation=None, task=TaskLoss())
+        found = dataclasses.replace(found, teacher="", parts=parts)
+    if teacher and teacher != NO_TEACHER:
+        changes |= {"teacher": teacher, "parts": recipes.taught(found.parts)}
+    found = dataclasses.replace(found, versions=spec.installed_versions(), **changes)
+    return spec.with_settings(found, settings)
 
 
 def _outcome(info: RunInfo) -> dict[str, Any]:
@@ -260,3 +275,18 @@ def export(
             f"The model cannot be copied to {str(target)!r} ({cell(error.strerror)}): choose another."
         ) from error
     emit({"run": run_id, "folder": str(target)}, json, lambda: write(str(target)))
+
+
+def limit(
+    number: Annotated[
+        int | None, typer.Argument(metavar="[N]", help="Runs that may work at a time.", show_default=False)
+    ] = None,
+    runs_dir: RunsDir = None,
+    json: Json = False,
+) -> None:
+    """Say how many runs may work at a time, or choose it; the others wait in the line."""
+    where = folder(runs_dir)
+    if number is not None:
+        launch.set_queue_limit(where, number)
+    found = launch.queue_limit(where)
+    emit({"limit": found}, json, lambda: write(str(found)))

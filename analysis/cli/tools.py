@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from analysis.cli.shared import Json, RunsDir, cell, emit, folder, say, table, write
-from analysis.store.runs import find_run
 
 
 def register(app: typer.Typer) -> None:
@@ -94,7 +93,7 @@ def record(
     detail: Annotated[
         str, typer.Option(help="full: masks, points and bins; plain: no masks; curve: numbers only.")
     ] = "full",
-    points: Annotated[int, typer.Option(help="Sampled weights to keep per run.", min=0)] = 4000,
+    points: Annotated[int, typer.Option(help="Sampled weights to keep per run.", min=1)] = 4000,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
@@ -102,8 +101,6 @@ def record(
     from analysis.engine.record import record as copy
 
     where = folder(runs_dir)
-    for run_id in ids:
-        find_run(where, run_id)
     made = copy(where, ids, None if out is None else out.expanduser().resolve(), detail=detail, points=points)
     emit(
         {"runs": ids, "folders": [str(path) for path in made]}, json, lambda: write("\n".join(map(str, made)))

@@ -46,7 +46,10 @@ class Pruner:
 
     @classmethod
     def attach(cls, sites: list[Site], lineup: LineUp, keep: float, seed: int) -> Pruner:
-        """Puts a gate on every site of a loaded model; the model's outputs do not change until the first cut.
+        """Puts a gate on every site of a loaded model.
+
+        With binary masks the model's outputs do not change until the first cut; hard-concrete gates begin at
+        0.98 of the weight and are random in training.
 
         Scores are created here and never inside a model class: transformers would re-create them,
         uninitialised.

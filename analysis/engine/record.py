@@ -34,32 +34,44 @@ def record(
         out: folder of recorded runs, None for the project's own.
         detail: "full" keeps masks, points and bins of the end; "plain" bins and points without masks; "curve"
             neither.
-        points: sampled weights kept per run.
+        points: sampled weights kept per run, at least 1.
 
     Returns:
         the new folders.
 
     Raises:
-        RunError: a run is not finished, or the detail is not one of the three.
+        RunError: a run is missing, not finished or already there, or the detail is not one of the three.
     """
     if detail not in ("full", "plain", "curve"):
         raise RunError(f"detail is {detail!r}; allowed is full, plain or curve.")
     target = RECORDED if out is None else out
     made = []
     for run_id in ids:
-        source = run_path(runs, run_id)
+        source, folder = run_path(runs, run_id), target / run_id
+        if not source.is_dir():
+            raise RunError(
+                f"There is no run {run_id!r} in {str(runs)!r}; only runs made there can be recorded."
+            )
+        if folder.resolve() == source.resolve():
+            raise RunError(
+                f"run {run_id!r} would be recorded over itself in {str(target)!r}; name another folder to "
+                "write to."
+            )
         state = read_json(source / "state.json")
         if state.get("state") != "done":
             raise RunError(
                 f"run {run_id!r} is {state.get('state')!r}; only a run that is done can be recorded."
             )
-        folder = target / run_id
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        _copy_texts(source, folder, state, LINES if detail != "curve" else FEW)
+        # Whole or not at all: a copy that fails half way must not take the place of an older one.
+        half = target / f".{run_id}.tmp"
+        shutil.rmtree(half, ignore_errors=True)
+        half.mkdir(parents=True)
+        _copy_texts(source, half, state, LINES if detail != "curve" else FEW)
         if detail != "curve":
-            _copy_predictions(source, folder)
-            _copy_pictures(source, folder, detail == "full", points)
+            _copy_predictions(source, half)
+            _copy_pictures(source, half, detail == "full", points)
+        shutil.rmtree(folder, ignore_errors=True)
+        half.rename(folder)
         made.append(folder)
     return made
 

@@ -44,6 +44,8 @@ PRELOAD = (
 )
 READ_ONCE = (
     "PRUNING_LAB_ONLINE",
+    "HF_HOME",
+    "CUDA_VISIBLE_DEVICES",
 )  # read when libraries are imported: a preloaded process cannot change them
 UNBORN = "The worker ended before it could begin; the reason, if it gave one, is in the run's log.txt."
 KILLED = (

@@ -66,7 +66,7 @@ def prepare(spec: RunSpec, runs: Path) -> Setup:
         runs: folder in which ``run:ID`` is looked up.
 
     Returns:
-        a setup whose model still computes exactly what the loaded model did.
+        a setup whose model still computes what the loaded model did (with hard-concrete gates, nearly).
 
     Raises:
         LabError: model or data are missing or cannot be used.

@@ -27,11 +27,11 @@ _PATTERNS: tuple[tuple[str, str], ...] = (
     (r"(^|\.)(key|k_proj|k_lin|key_proj|k|wk)$", "key"),
     (r"(^|\.)(value|v_proj|v_lin|value_proj|v|wv)$", "value"),
     (
-        r"(^|\.)(attention\.output\.dense|attention\.dense|o_proj|out_lin|attn\.c_proj|wo)$",
+        r"(^|\.)(attention\.output\.dense|attention\.dense|o_proj|out_lin|attn\.c_proj)$",
         "attention output",
     ),
     (r"(attn|attention)\.(out_proj|proj|o)$", "attention output"),
-    (r"SelfAttention\.o$", "attention output"),
+    (r"Attention\.o$", "attention output"),
     (r"(^|\.)(intermediate\.dense|lin1|fc1|up_proj|gate_proj|ffn|c_fc|wi(_\d)?|linear1)$", "ffn in"),
     (r"(^|\.)(output\.dense|lin2|fc2|down_proj|ffn_output|mlp\.c_proj|wo|linear2)$", "ffn out"),
 )

@@ -32,6 +32,7 @@ from analysis.engine.diary import Control, Diary
 from analysis.engine.evaluate import Evaluation, evaluate
 from analysis.engine.order import batches_from
 from analysis.engine.setup import Setup, describe_sites, prepare
+from analysis.engine.tasks_token import IGNORED
 from analysis.errors import LabError
 from analysis.parts.losses import LossContext
 from analysis.store import arrays
@@ -101,7 +102,7 @@ def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> 
             group["lr"] = group["peak"] * rate
         if step % plan.refresh == 0:
             pruner.refresh(progress)
-        terms = _step(s, next(batches), progress)
+        terms = one_step(s, next(batches), progress)
         if step % every == 0:
             before = _report(s, step, terms, rate, before, diary)
         _guard(terms, step, s)
@@ -120,8 +121,8 @@ def _moments(count: int, steps: int) -> set[int]:
     return {round((i + 1) * steps / count) for i in range(count)}
 
 
-def _step(s: Setup, indices: np.ndarray, progress: float) -> dict[str, float]:
-    """One optimizer step; returns the value of every loss term."""
+def one_step(s: Setup, indices: np.ndarray, progress: float) -> dict[str, float]:
+    """Does one optimizer step on the examples of these numbers; returns the value of every loss term."""
     plan, optimizer = s.spec.training, s.spec.parts.optimizer
     ramp = _ramp(s, progress)
     shares = np.array_split(indices, min(plan.accumulate, len(indices)))
@@ -164,10 +165,18 @@ def _losses(s: Setup, indices: np.ndarray) -> dict[str, torch.Tensor]:
         teacher=taught,
         scores=s.pruner.learned_scores(),
         parts=[g.part for g in s.pruner.groups],
+        counted=_counted(batch.get("labels"), out),
     )
     parts = s.spec.parts
     chosen = {"task": parts.task, "distillation": parts.distillation, "penalty": parts.penalty}
     return {name: part.value(context) for name, part in chosen.items() if part is not None}
+
+
+def _counted(labels: torch.Tensor | None, out: Any) -> torch.Tensor | None:
+    """Which rows of the logits have a label of their own; only where every token has one."""
+    if labels is None or "logits" not in out or labels.shape != out["logits"].shape[:-1] or labels.ndim < 2:
+        return None
+    return labels != IGNORED
 
 
 def _ramp(s: Setup, progress: float) -> float:
@@ -209,7 +218,7 @@ def _report(
     flips = sum(int((a ^ b).count_nonzero()) for a, b in zip(before, now, strict=True)) / s.pruner.total
     progress = min(1.0, step / s.spec.training.steps)
     penalty = _weight(s, "penalty", _ramp(s, progress)) if s.spec.parts.penalty is not None else None
-    scheduled = s.pruner.scheduled(progress) if s.spec.parts.select.title == "top-k" else None
+    scheduled = s.pruner.scheduled(progress) if s.spec.parts.select.moves_keep else None
     if s.steer is not None:
         scheduled = s.steer.wanted(progress)
     weights = {name: _weight(s, name, _ramp(s, progress)) for name in terms}
@@ -276,7 +285,6 @@ def _finish(s: Setup, path: Path, diary: Diary) -> None:
         diary.write("eval", steps, **_scored(s, name, results[name], len(split), "final"))
     arrays.save_predictions(path / "predictions.parquet", _predictions(s, results))
     export.save(path, s, {name: r.metrics for name, r in results.items()})
-    checkpoints.drop_all(path / "checkpoints")
 
 
 def _predictions(s: Setup, results: dict[str, Evaluation]) -> dict[str, np.ndarray]:

@@ -127,6 +127,10 @@ def _attempt(path: Path, state: dict[str, Any], control: Control) -> int:
         reserve.unlink()
     last = {**control.last(), **({"progress": 1.0} if verdict == "done" else {})}
     runs.set_state(path, {"state": verdict, "reason": reason, "ended": runs.now(), **last})
+    if verdict == "done":  # not a moment earlier: a kill before that line must find something to resume from
+        from analysis.engine import checkpoints
+
+        checkpoints.drop_all(path / "checkpoints")
     return 0 if verdict in ("done", "stopped") else 1
 
 
@@ -135,7 +139,9 @@ def _train(path: Path, threads: int, control: Control) -> tuple[str, str]:
     import torch
 
     from analysis.engine import train
+    from analysis.engine.hardware import reuse_memory
 
+    reuse_memory()
     torch.set_num_threads(threads)
     try:
         train.execute(path, control)
@@ -153,7 +159,7 @@ def _threads(path: Path, state: dict[str, Any]) -> int:
     """
     training = runs.read_run(path).spec.get("training", {})
     chosen = int(training.get("threads") or 0) or int(state.get("threads") or 0)
-    return chosen or (cores() if queue_limit(path.parent) == 1 else 1)
+    return chosen or max(1, cores() // queue_limit(path.parent))
 
 
 def _check_space(path: Path) -> None:
@@ -182,7 +188,7 @@ def judge(error: BaseException, path: Path) -> str:
     if _is_no_memory(error, text):
         return (
             "There was not enough memory for a step: choose a smaller batch, accumulate in more parts, "
-            "shorten the inputs, or let fewer runs work at a time."
+            "shorten the inputs, or let fewer runs work at a time (monitor page, or the verb limit)."
         )
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):
         what = (

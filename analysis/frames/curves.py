@@ -51,7 +51,14 @@ def curves(
         return table(columns)
     rows = rows.reset_index(drop=True).assign(target=_target)
     rows["variant"] = _variants(rows, by)
-    grouped = rows.groupby([*by, "variant", "settings", "target"], sort=True, dropna=False)
+    cell = [*by, "variant", "settings", "target"]
+    # One seed is one vote, however often it was run; a visitor's repetition does not move a recorded point.
+    rows = rows.sort_values("recorded", ascending=False, kind="stable")
+    first = rows.groupby([*cell, "seed"], dropna=False)["recorded"].transform("first")
+    seeds = rows[rows["recorded"] == first].groupby([*cell, "seed"], sort=True, dropna=False)
+    rows = seeds.agg({x: "mean", "value": "mean", "floor": "mean", "recorded": "all", "metric": "first"})
+    rows = rows.reset_index()
+    grouped = rows.groupby(cell, sort=True, dropna=False)
     points = grouped.agg(
         keep=(x, "mean"),
         mean=("value", "mean"),

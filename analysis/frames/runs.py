@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.frames.tables import number, read_events, read_json, table
+from analysis.spec import computed, hashed
 from analysis.store import runs as run_folders
 
 RUNS = {
@@ -59,7 +58,7 @@ RESULTS = {
     "path": "str",
 }
 
-NO_SETTING = ("name", "versions", "schema_version", "seed", "keep")
+NO_SETTING = ("seed", "keep")
 NOT_COMPUTED = ("threads", "evaluations", "snapshots", "points", "checkpoint_seconds")
 
 
@@ -144,14 +143,15 @@ def digest(spec: dict[str, Any]) -> str:
         spec: a spec written as a dictionary.
 
     Returns:
-        eight hex digits of the SHA-256 of all that decides what is computed, except for what stands beside
+        eight hex digits of all that decides what is computed, except for what stands beside
         it in ``RESULTS`` and is compared there: seed, keep and the learning rate of the weights.
     """
-    counted = {**_without(spec, NO_SETTING), "training": _without(spec.get("training"), NOT_COMPUTED)}
-    parts = spec.get("parts")
+    data = computed(spec)
+    counted = {**_without(data, NO_SETTING), "training": _without(data.get("training"), NOT_COMPUTED)}
+    parts = data.get("parts")
     if isinstance(parts, dict):
         counted["parts"] = {**parts, "optimizer": _without(parts.get("optimizer"), ("lr",))}
-    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:8]
+    return hashed(counted)
 
 
 def _without(value: Any, names: tuple[str, ...]) -> Any:

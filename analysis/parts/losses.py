@@ -18,9 +18,11 @@ class LossContext:
 
     Attributes:
         task: the model's own loss.
-        logits: head name to logits.
-        teacher: the same of the teacher, empty without one.
+        logits: output name to logits, shape [..., classes].
+        teacher: the same of the teacher; empty without one.
         scores: learned scores, one tensor of shape [units] per group.
+        counted: bool in the shape of the logits' rows, False where a row has no label of its own (padding and
+            the later pieces of a word); None where every row counts.
         parts: "attention", "ffn" or "other" for each of them.
     """
 
@@ -29,6 +31,7 @@ class LossContext:
     teacher: Mapping[str, torch.Tensor]
     scores: Sequence[torch.Tensor]
     parts: Sequence[str] = ()
+    counted: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -45,19 +48,25 @@ class Task(Part):
         return ctx.task
 
 
-def distillation(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+def distillation(
+    student: torch.Tensor, teacher: torch.Tensor, temperature: float, counted: torch.Tensor | None = None
+) -> torch.Tensor:
     """Logit distillation: T^2 * KL(softmax(teacher / T) || softmax(student / T)), mean over rows.
 
     Args:
         student: logits, shape [..., classes].
         teacher: logits of the same shape.
         temperature: T > 0.
+        counted: bool of shape [...], the rows the mean is over; None for all. Padding would otherwise decide
+            how hard a batch pulls.
 
     Returns:
         a scalar, 0 when the logits agree up to a constant per row.
     """
-    rows = student.reshape(-1, student.shape[-1]).float()
-    wanted = torch.softmax(teacher.reshape(rows.shape).float() / temperature, dim=-1)
+    rows, goal = (t.reshape(-1, t.shape[-1]).float() for t in (student, teacher))
+    if counted is not None:
+        rows, goal = rows[counted.reshape(-1)], goal[counted.reshape(-1)]
+    wanted = torch.softmax(goal / temperature, dim=-1)
     given = torch.log_softmax(rows / temperature, dim=-1)
     kl = torch.nn.functional.kl_div(given, wanted, reduction="batchmean")
     return kl * temperature**2
@@ -84,7 +93,7 @@ class LogitDistillation(Part):
             if logits.shape[-1] == 1:
                 terms.append((logits.float() - ctx.teacher[name].float()).square().mean())
             else:
-                terms.append(distillation(logits, ctx.teacher[name], self.temperature))
+                terms.append(distillation(logits, ctx.teacher[name], self.temperature, ctx.counted))
         return torch.stack(terms).mean()
 
 

@@ -143,6 +143,7 @@ class TopK(Part):
     )
 
     title: ClassVar[str] = "top-k"
+    moves_keep: ClassVar[bool] = True
 
     def span(self, keep: float) -> tuple[float, float]:
         """Start and end of what the schedule moves: the fraction kept, from 1 to keep."""
@@ -184,6 +185,7 @@ class SigmoidThreshold(Part):
     min_keep: float = knob(0.005, "floor per matrix", unit="of its weights", low=0, high=1)
 
     title: ClassVar[str] = "sigmoid threshold"
+    moves_keep: ClassVar[bool] = False
 
     def span(self, keep: float) -> tuple[float, float]:
         """Start and end of what the schedule moves: tau, from 0 to its final value."""
@@ -215,6 +217,7 @@ class OpenGate(Part):
     """Keeps the weights whose hard-concrete gate is open at evaluation: S > ln(-low / high) = -2.3979."""
 
     title: ClassVar[str] = "open gates"
+    moves_keep: ClassVar[bool] = False
 
     def span(self, keep: float) -> tuple[float, float]:
         """Nothing is moved by the schedule."""

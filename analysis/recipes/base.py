@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from analysis.spec import LineUp
 
@@ -20,8 +18,6 @@ class Recipe:
         summary: one sentence for lists.
         lineup: one part per slot, with the defaults for a pre-trained encoder on real data.
         keep: fraction kept when nothing is asked.
-        tuned: settings (the grammar of ``--set``) per task source that replace the defaults there; chosen on
-            the development split of that task.
     """
 
     name: str
@@ -30,4 +26,3 @@ class Recipe:
     summary: str
     lineup: LineUp
     keep: float = 0.1
-    tuned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import Any
 
 from analysis.errors import SpecError
 from analysis.parts.losses import LogitDistillation, Task
-from analysis.spec import RunSpec, TaskSpec, Training, installed_versions, with_settings
+from analysis.spec import LineUp, RunSpec, TaskSpec, Training, installed_versions, with_settings
 
 COMMON: dict[str, dict[str, Any]] = {
     "bundled:opinions": {
@@ -66,8 +66,8 @@ def build(
     data = task if isinstance(task, TaskSpec) else TaskSpec(source=task)
     parts = r.lineup
     if teacher:
-        parts = dataclasses.replace(parts, distillation=LogitDistillation(), task=Task(weight=0.1))
-    plan: dict[str, Any] = {**COMMON.get(data.source, {}), **r.tuned.get(data.source, {}), **(settings or {})}
+        parts = taught(parts)
+    plan: dict[str, Any] = {**COMMON.get(data.source, {}), **(settings or {})}
     if steps is not None:
         plan["training.steps"] = steps
     spec = RunSpec(
@@ -83,6 +83,11 @@ def build(
         versions=installed_versions(),
     )
     return with_settings(spec, plan)
+
+
+def taught(parts: LineUp) -> LineUp:
+    """The line-up with a teacher's logits followed beside the labels, weighed 0.9 to 0.1."""
+    return dataclasses.replace(parts, distillation=LogitDistillation(), task=Task(weight=0.1))
 
 
 def card(recipe: str) -> str:

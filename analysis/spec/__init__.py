@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.spec.codec import fingerprint, from_dict, to_dict
+from analysis.spec.codec import computed, fingerprint, from_dict, hashed, to_dict
 from analysis.spec.core import SCHEMA_VERSION, LineUp, RunSpec, TaskSpec, Training, installed_versions
 from analysis.spec.settings import with_settings
 
@@ -12,8 +12,10 @@ __all__ = [
     "RunSpec",
     "TaskSpec",
     "Training",
+    "computed",
     "fingerprint",
     "from_dict",
+    "hashed",
     "installed_versions",
     "to_dict",
     "with_settings",

@@ -142,18 +142,39 @@ def fingerprint(spec: RunSpec) -> str:
     """Eight hex digits that name what is computed; labels, versions and fields left at their default do not
     count.
     """
-    data = to_dict(spec)
-    del data["name"], data["versions"], data["schema_version"]
-    data["task"] = _without_defaults(TaskSpec, data["task"])
-    data["training"] = _without_defaults(Training, data["training"])
-    for slot in (*SLOTS, *LOSSES):
-        part = getattr(spec.parts, slot)
-        if part is not None:
-            data["parts"][slot] = {"type": type(part).__name__, **_without_defaults(type(part), asdict(part))}
+    return hashed(computed(to_dict(spec)))
+
+
+def hashed(data: Mapping[str, Any]) -> str:
+    """Eight hex digits of JSON-ready data, whatever the order of its keys."""
     text = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def computed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides what a run computes: a spec as JSON without labels, versions, and fields at their default.
+
+    Without the defaults a field that is added later leaves old runs what they were.
+
+    Args:
+        data: JSON form of a spec; what it lacks or what is unknown in it is left as it is.
+    """
+    found = {k: v for k, v in data.items() if k not in ("name", "versions", "schema_version")}
+    for name, kind in (("task", TaskSpec), ("training", Training)):
+        if isinstance(found.get(name), Mapping):
+            found[name] = _without_defaults(kind, found[name])
+    if isinstance(found.get("parts"), Mapping):
+        found["parts"] = {slot: _computed_part(slot, part) for slot, part in found["parts"].items()}
+    return found
+
+
+def _computed_part(slot: str, part: Any) -> Any:
+    known = {**SLOTS, **LOSSES}.get(slot, {})
+    if not isinstance(part, Mapping) or part.get("type") not in known:
+        return part
+    return _without_defaults(known[part["type"]], part)
+
+
 def _without_defaults(part: type, data: Mapping[str, Any]) -> dict[str, Any]:
     defaults = {k.name: k.default for k in knobs(part)}
-    return {name: value for name, value in data.items() if value != defaults[name]}
+    return {name: value for name, value in data.items() if name not in defaults or value != defaults[name]}

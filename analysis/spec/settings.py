@@ -10,9 +10,9 @@ from analysis.errors import SpecError
 from analysis.parts import LOSSES, SLOTS
 from analysis.parts.base import Part, checked, knobs, unknown_field
 from analysis.spec.codec import OPTIONAL
-from analysis.spec.core import RunSpec
+from analysis.spec.core import RunSpec, TaskSpec
 
-DATA = ("source", "kind", "text", "pair", "label", "max_length", "train_rows", "eval_rows")
+DATA = tuple(k.name for k in knobs(TaskSpec))
 
 
 def with_settings(spec: RunSpec, settings: Mapping[str, Any]) -> RunSpec:

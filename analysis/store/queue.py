@@ -18,7 +18,7 @@ from analysis.store.layout import make_runs_dir, read_json, write_json
 
 FOLDER = ".queue"
 SETTINGS = ".settings.json"
-PASSED_ON = "PRUNING_LAB_"
+PASSED_ON = ("PRUNING_LAB_", "HF_HOME", "CUDA_VISIBLE_DEVICES")  # beginnings of names
 HIGHEST_LIMIT = 64
 
 _TICKET = re.compile(r"(\d{1,20})-([a-z0-9-]{1,64})")
@@ -33,7 +33,7 @@ class Ticket:
     path: Path
 
     def environment(self) -> dict[str, str] | None:
-        """Settings (``PRUNING_LAB_*``) of whoever launched the run, None when the ticket does not say."""
+        """Settings (``PASSED_ON``) of whoever launched the run, None when the ticket does not say."""
         try:
             found = read_json(self.path)
         except (OSError, ValueError):
@@ -77,12 +77,6 @@ def withdraw(runs: Path, run_id: str) -> None:
     for ticket in tickets(runs):
         if ticket.run_id == run_id:
             ticket.drop()
-
-
-def position(runs: Path, run_id: str) -> int | None:
-    """A run's place in the line, 1 for the next; None when it is not waiting."""
-    line = list(dict.fromkeys(ticket.run_id for ticket in tickets(runs)))
-    return line.index(run_id) + 1 if run_id in line else None
 
 
 def cores() -> int:

@@ -14,7 +14,6 @@ from analysis.spec import RunSpec
 from analysis.spec.codec import OPTIONAL
 from analysis.ui import url
 
-SLOTS = ("score", "units", "select", "schedule", "reparam", "optimizer", "task", "distillation", "penalty")
 SLOT_TITLES = {
     "score": "Score: what a weight is worth",
     "units": "Units: what is pruned together",
@@ -26,6 +25,9 @@ SLOT_TITLES = {
     "distillation": "Loss against the teacher",
     "penalty": "Penalty on the scores",
 }
+
+
+SLOTS = tuple(SLOT_TITLES)
 
 
 def slots(spec: RunSpec) -> dict[str, Part]:

@@ -10,21 +10,13 @@ import streamlit as st
 from analysis import recipes
 from analysis.errors import LabError
 from analysis.figures.theme import recipe_title
-from analysis.spec import RunSpec, TaskSpec
+from analysis.parts import knobs
+from analysis.spec import RunSpec, TaskSpec, Training
 from analysis.ui import cached, forms, guard, live, nav, pick, plans, preview, url
 
 BUDGET = ("steps", "batch", "evaluations")
-MACHINE = (
-    "accumulate",
-    "precision",
-    "device",
-    "threads",
-    "snapshots",
-    "points",
-    "refresh",
-    "checkpoint_seconds",
-)
-COLUMNS = ("kind", "text", "pair", "label", "max_length", "train_rows", "eval_rows")
+MACHINE = tuple(k.name for k in knobs(Training) if k.name not in BUDGET)
+COLUMNS = tuple(k.name for k in knobs(TaskSpec) if k.name != "source")
 NO_TEACHER = "none"
 
 
@@ -82,7 +74,7 @@ def ask() -> plans.Choices:
     common = _common(first)
     knobs = {recipe: changed for recipe in chosen if (changed := _knobs(recipe, model, task, teacher))}
     keep_list, seed_list = plans.numbers(keeps, "Keeps", float), plans.numbers(seeds, "Seeds", int)
-    return plans.Choices(model, task, chosen, keep_list, seed_list, None, teacher, name, common, knobs)
+    return plans.Choices(model, task, chosen, keep_list, seed_list, teacher, name, common, knobs)
 
 
 def _common(first: RunSpec) -> dict[str, Any]:
@@ -111,7 +103,7 @@ def summary(wanted: Sequence[RunSpec]) -> None:
     cells[2].metric("Memory per run, estimated", preview.size(cost.memory), border=True)
     cells[3].metric("Disk, estimated", preview.size(cost.disk), border=True)
     st.caption(
-        f"Estimated from {cost.source}, {cost.at_once} at a time. Evaluation and loading are not counted."
+        f"Estimated from {cost.source}, {cost.at_once} at a time; loading and evaluating are counted in."
     )
 
 

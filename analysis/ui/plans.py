@@ -25,7 +25,6 @@ from analysis.ui import roots
 
 MODELS = ("bundled:text", "bundled:digits")
 TASKS = ("bundled:opinions", "bundled:digits")
-KEEPS = (0.5, 0.3, 0.15, 0.1, 0.05, 0.03, 0.01)
 MOST = 200
 
 
@@ -38,7 +37,6 @@ class Choices:
     recipes: Sequence[str]
     keeps: Sequence[float]
     seeds: Sequence[int]
-    steps: int | None = None
     teacher: str = ""
     name: str = ""
     common: Mapping[str, Any] = field(default_factory=dict)
@@ -88,7 +86,6 @@ def specs(choices: Choices) -> list[RunSpec]:
             choices.task,
             keep=keep,
             seed=seed,
-            steps=choices.steps,
             teacher="" if recipe == "dense" else choices.teacher,
             name=choices.name,
             settings={**choices.common, **choices.knobs.get(recipe, {})},

@@ -17,8 +17,7 @@ from analysis.store.launch import queue_limit
 from analysis.store.runs import RunInfo
 from analysis.ui.plans import MODELS
 
-DEFAULT_SECONDS = {"bundled:text": 0.0015, "bundled:digits": 0.001}  # per example of a step
-OTHER_SECONDS = 0.02
+OTHER_SECONDS = 0.02  # per example of a step, where no run of the model is known
 BASE_MB = 450  # a worker with torch and transformers loaded, before any model
 CURVE_POINTS = 120
 
@@ -40,26 +39,29 @@ class Cost:
 def estimate(wanted: Sequence[RunSpec], known: Sequence[RunInfo], runs: Path) -> Cost:
     """Estimates what a set of runs costs on this machine.
 
-    Time is seconds per example of a step, the median over finished runs of the same model, times steps and
-    batch.
+    Time is seconds per example of a step, the median over finished runs of the same model, loading and
+    evaluations included, times steps and batch.
 
     Args:
         wanted: the runs to be started.
-        known: runs that finished earlier, from which the speed is taken.
+        known: runs that finished earlier, from which the speed is taken: the visitor's own first, since
+            recorded ones were made on another machine.
         runs: the runs folder, for its limit of runs at a time.
 
     Returns:
         the estimate.
     """
-    speeds = [_speed(info) for info in known if info.model == wanted[0].model and info.state == "done"]
-    speeds = [speed for speed in speeds if speed > 0]
-    default = DEFAULT_SECONDS.get(wanted[0].model, OTHER_SECONDS)
-    speed = median(speeds) if speeds else default
-    source = (
-        f"the speed of {len(speeds)} finished runs"
-        if speeds
-        else f"an assumed {1000 * default:g} ms per example"
+    alike = [info for info in known if info.model == wanted[0].model and info.state == "done"]
+    own, recorded = (
+        [speed for info in alike if info.recorded is flag and (speed := _speed(info)) > 0]
+        for flag in (False, True)
     )
+    speed = median(own or recorded or [OTHER_SECONDS])
+    source = f"an assumed {1000 * OTHER_SECONDS:g} ms per example"
+    if own or recorded:
+        source = (
+            f"{len(own or recorded)} finished {'runs here' if own else 'recorded runs, of another machine'}"
+        )
     at_once = max(1, min(queue_limit(runs), len(wanted)))
     seconds = sum(speed * spec.training.steps * spec.training.batch for spec in wanted) / at_once
     prunable, model = _size(wanted[0].model, known)
@@ -111,7 +113,7 @@ def schedule(spec: RunSpec) -> pd.DataFrame:
     for step in range(CURVE_POINTS + 1):
         at = step / CURVE_POINTS
         moved = parts.schedule.value(at, start, end)
-        if parts.select.title == "top-k":
+        if parts.select.moves_keep:
             rows.append((at, "keep", moved))
         elif start != end:
             rows.append((at, "threshold, share of its end", moved / max(start, end)))

@@ -10,6 +10,7 @@ import streamlit as st
 
 from analysis.errors import LabError
 from analysis.store import launch, trash
+from analysis.store.queue import HIGHEST_LIMIT
 from analysis.store.runs import RunInfo, find_run
 from analysis.ui import compare, guard, live, nav, pick, plans
 
@@ -58,6 +59,24 @@ def table(infos: Sequence[RunInfo], results: pd.DataFrame) -> None:
         height=height,
         key="all-runs",
         alt="All runs.",
+    )
+
+
+def _limit() -> None:
+    launch.set_queue_limit(nav.runs_dir(), int(st.session_state["at-once"]))
+
+
+def limit() -> None:
+    """How many runs may work at a time; the others wait in the line."""
+    st.number_input(
+        "Runs at a time",
+        1,
+        HIGHEST_LIMIT,
+        value=launch.queue_limit(nav.runs_dir()),
+        key="at-once",
+        on_change=guard.action(_limit),
+        width=160,
+        help="The others wait. Fewer at a time leave each more memory and more cores.",
     )
 
 

@@ -26,14 +26,15 @@ class Study:
     results: pd.DataFrame
     metric: str
     floor: float | None
-    dense: float | None
+    dense: pd.DataFrame
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the page draws: curves, single runs, and what they say."""
+    """What the page draws: curves, the dense model's level, single runs, and what they say."""
 
     curves: pd.DataFrame
+    dense: float | None
     points: pd.DataFrame
     sentences: list[str]
 
@@ -63,12 +64,11 @@ def choose(results: pd.DataFrame) -> Study:
     tests = rows[rows["split"] == "test"]
     metric = str(tests["metric"].mode().iloc[0]) if len(tests) else "metric"
     rows = rows[rows["metric"] == metric]
-    dense = _chosen(rows[rows["recipe"] == "dense"])
     return Study(
         results=rows[rows["recipe"].isin(wanted or known)],
         metric=f"test {metric}",
         floor=_mean(tests["floor"]),
-        dense=_mean(frames.usual(frames.curves(dense, by=("recipe",)))["mean"]),
+        dense=rows[rows["recipe"] == "dense"],
     )
 
 
@@ -96,16 +96,18 @@ def curves(study: Study, axis: str, lr: str | float, facet: str) -> Found:
         facet: column that splits the figure, "" for none.
 
     Returns:
-        the curves, the test results behind them, and the verdict when there is a single panel.
+        the curves, the level of the dense model at the same learning rate (None where panels have several),
+        the test results behind them, and the verdict when there is a single panel.
     """
-    rows = study.results
+    rows, dense = study.results, study.dense
     if facet != "lr":
-        rows = _chosen(rows) if lr == BEST else rows[rows["lr"] == lr]
+        rows, dense = (_chosen(r) if lr == BEST else r[r["lr"] == lr] for r in (rows, dense))
+    level = _mean(frames.usual(frames.curves(dense, by=("recipe",)))["mean"]) if facet != "lr" else None
     by = ["recipe", facet] if facet else ["recipe"]
     found = frames.curves(rows, by=by, x=axis)
     sentences = frames.verdict(found, by=by) if len(found) and not facet else []
     tests = rows[rows["split"] == "test"]
-    return Found(found, tests.assign(keep=tests[axis]), sentences)
+    return Found(found, level, tests.assign(keep=tests[axis]), sentences)
 
 
 def title(axis: str) -> str:

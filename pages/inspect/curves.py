@@ -27,7 +27,7 @@ with story.page("Curves", CLAIM):
         x_title=studies.title(axis),
         metric=study.metric,
         floor=study.floor,
-        dense=study.dense,
+        dense=found.dense,
         facet=facet,
         log=log,
         dark=charts.dark(),

@@ -46,6 +46,7 @@ with story.page("Monitor", CLAIM):
     infos = cached.runs(nav.runs_dir())
     runs.undo_bar()
     live.follow(table, live.busy(infos))
+    runs.limit()
     readable = [info for info in infos if info.state != "unreadable"]
     chosen = pick.several(readable, "Runs in the figures", "runs", runs.recent(readable))
     url.switch(

@@ -14,6 +14,7 @@ from transformers import AutoModelForImageClassification, AutoModelForSequenceCl
 from analysis import bundle
 from analysis.bundle import build, cards, documents, grammar, pretrain, words
 from analysis.bundle.lexicon import lexicon
+from analysis.engine.sites import find_sites
 from analysis.errors import ModelError
 
 
@@ -29,6 +30,9 @@ def test_stored_in_half_precision_and_described(name: str) -> None:
     facts = json.loads((folder / "pretraining.json").read_text())
     assert (folder / "README.md").read_text() == cards.CARDS[name].format(**facts)
     assert facts["parameters"] == sum(weight.numel() for weight in weights.values())
+    loader = AutoModelForSequenceClassification if name == "text" else AutoModelForImageClassification
+    sites = find_sites(loader.from_pretrained(folder))
+    assert facts["prunable"] == sum(site.weight.numel() for site in sites) > 0
 
 
 def test_the_text_model_reads_every_row() -> None:

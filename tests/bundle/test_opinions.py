@@ -138,14 +138,14 @@ def test_what_is_judged_stays_in_one_domain_and_is_judged_in_its_own_words() -> 
 @pytest.mark.parametrize(
     ("text", "label"),
     [
-        ("the waiter was not horrible", 1),
-        ("nobody could call the lounge good", 0),
+        ("The pie was not burnt.", 1),
+        ("The curry was not tasty.", 0),
+        ("There was nothing sunny about the lobby.", 0),
+        ("There was nothing terrible about the porter.", 1),
     ],
 )
 def test_a_denied_clause_uses_the_opposite_word(text: str, label: int) -> None:
-    for row in EVERY:
-        if row["family"] == "single" and row["text"].lower() == f"{text}.":
-            assert row["label"] == label
+    assert {row["label"] for row in EVERY if row["text"] == text} == {label}
 
 
 def test_single_sentences_mean_what_they_say() -> None:

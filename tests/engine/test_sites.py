@@ -136,6 +136,9 @@ def test_nothing_found_says_what_to_do() -> None:
         ("h.3.attn.c_proj", "attention output"),
         ("h.3.mlp.c_proj", "ffn out"),
         ("block.1.layer.0.SelfAttention.o", "attention output"),
+        ("block.1.layer.1.EncDecAttention.o", "attention output"),
+        ("block.1.layer.1.DenseReluDense.wo", "ffn out"),
+        ("block.1.layer.1.DenseReluDense.wi_0", "ffn in"),
         ("layers.0.something_new", "other"),
     ],
 )

@@ -59,6 +59,15 @@ def test_the_same_seed_twice_is_one_seed() -> None:
         results(("movement", 0.1, 0.8, 0), ("movement", 0.1, 0.8, 0), ("movement", 0.1, 0.9, 1))
     )
     assert found["runs"].tolist() == [2]
+    assert found["mean"].tolist() == pytest.approx([0.85])  # each seed has one vote
+
+
+def test_a_repetition_does_not_move_a_recorded_point() -> None:
+    shipped = results(("movement", 0.1, 0.8, 0), ("movement", 0.1, 0.9, 1)).assign(recorded=True)
+    own = results(("movement", 0.1, 0.2, 0), ("movement", 0.1, 0.7, 2))
+    found = frames.curves(pd.concat([own, shipped]))
+    assert found["mean"].tolist() == pytest.approx([0.8])  # .8, .9 as recorded, and the new seed's .7
+    assert found["runs"].tolist() == [3]
 
 
 def test_lines_are_split_by_recipe_and_learning_rate_and_other_splits_left_out() -> None:
@@ -141,6 +150,7 @@ def test_runs_of_unlike_length_are_two_points_and_threads_change_nothing(tmp_pat
         ({"parts": {"optimizer": {"type": "AdamW", "lr": 0.1}, "score": {"lr": 0.2}}}, False),
         ({"task": {"train_rows": 50}}, False),
         ({"teacher": "run:a"}, False),
+        ({"task": {"train_rows": 0, "max_length": 128}}, True),  # a default that an older spec does not name
     ],
 )
 def test_settings_are_all_that_decides_what_is_computed(change: dict[str, object], same: bool) -> None:

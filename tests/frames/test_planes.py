@@ -76,7 +76,7 @@ def test_the_quadrants_hold_every_weight(run: Path) -> None:
     ]
 
 
-def test_magnitude_keeps_exactly_the_large_weights(tmp_path: Path) -> None:
+def test_magnitude_keeps_mostly_large_weights_and_its_scores_never_fall(tmp_path: Path) -> None:
     run = write_run(tmp_path / "m-1", recipe="magnitude", layers=1, bins=64)
     quarters = frames.quadrants(frames.plane(run)).set_index(["size", "score"])
     kept_small = quarters.loc[("small", "rising"), "kept"]

@@ -4,6 +4,7 @@ says.
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from analysis import recipes, spec
 from analysis.bundle import demo
+from analysis.store import launch
 from analysis.store.runs import list_runs, read_run
 from analysis.ui import plans, preview
 from tests.pages import made
@@ -88,6 +90,13 @@ def test_a_button_that_comes_too_late_says_so(study: Path, no_runner: None, open
     assert any("There is no run" in e.value.replace("\\", "") for e in page.error)
 
 
+def test_the_number_of_runs_at_a_time_is_chosen_on_the_monitor(runs: Path, open_page: Opener) -> None:
+    page = open_page("monitor")
+    page.number_input(key="at-once").set_value(5).run()
+    assert not page.exception and launch.queue_limit(runs) == 5
+    assert open_page("monitor").number_input(key="at-once").value == 5
+
+
 def test_resume_puts_a_failed_run_back_in_the_line(runs: Path, no_runner: None, open_page: Opener) -> None:
     made.make_condition(runs, "failed")
     page = open_page("monitor", own="failed-1")
@@ -155,7 +164,10 @@ def test_the_cost_is_taken_from_finished_runs_of_the_same_model(study: Path) -> 
     cost = preview.estimate(wanted, known, study)
     work = wanted[0].training.steps * wanted[0].training.batch
     assert cost.minutes == pytest.approx(12.5 / (100 * 32) * work / 60)  # what every run of the study took
-    assert cost.source.endswith(f"{len(known)} finished runs")
+    assert cost.source == f"{len(known)} finished runs here"
+    recorded = [dataclasses.replace(info, recorded=True, seconds=9.0 * info.seconds) for info in known]
+    assert preview.estimate(wanted, [*recorded, *known], study).minutes == cost.minutes
+    assert "of another machine" in preview.estimate(wanted, recorded, study).source
     assert "assumed" in preview.estimate(wanted, [], study).source
 
 

@@ -127,6 +127,17 @@ def test_distillation_of_several_heads_is_their_mean() -> None:
     assert LogitDistillation().value(plain).item() == 4.0
 
 
+def test_padding_does_not_change_what_a_teacher_pulls() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(2, 5, 3, generator=generator) for _ in range(2))
+    counted = torch.tensor([[1, 1, 0, 0, 0], [1, 0, 1, 1, 0]]).bool()
+    plain = distillation(student[counted], teacher[counted], 2.0)
+    assert distillation(student, teacher, 2.0, counted).item() == pytest.approx(plain.item())
+    longer = [torch.cat([t, torch.full((2, 4, 3), 9.0)], 1) for t in (student, teacher)]
+    padded = torch.cat([counted, torch.zeros(2, 4).bool()], 1)
+    assert distillation(*longer, 2.0, padded).item() == pytest.approx(plain.item())
+
+
 def test_task_loss_is_passed_on() -> None:
     assert Task().value(_context(task=torch.tensor(0.7))).item() == pytest.approx(0.7)
 
