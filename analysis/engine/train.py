@@ -27,7 +27,7 @@ import torch
 from torch.nn.utils import parametrize
 
 from analysis import spec as specs
-from analysis.engine import checkpoints, export, snapshots
+from analysis.engine import checkpoints, export, removal, snapshots
 from analysis.engine.diary import Control, Diary
 from analysis.engine.evaluate import Evaluation, evaluate
 from analysis.engine.order import batches_from
@@ -285,6 +285,8 @@ def _finish(s: Setup, path: Path, diary: Diary) -> None:
         diary.write("eval", steps, **_scored(s, name, results[name], len(split), "final"))
     arrays.save_predictions(path / "predictions.parquet", _predictions(s, results))
     export.save(path, s, {name: r.metrics for name, r in results.items()})
+    if s.spec.parts.units.removable:
+        diary.write("removal", steps, **removal.remove(path, s))
 
 
 def _predictions(s: Setup, results: dict[str, Evaluation]) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from analysis.frames.curves import best_lr, curves, usual
 from analysis.frames.overlap import expected_jaccard, overlap, overlap_matrix, rank_agreement
 from analysis.frames.planes import box, large, plane, points, quadrants, thresholds
 from analysis.frames.progress import evals, keeps, losses, many
+from analysis.frames.removal import removal_sentence, removed
 from analysis.frames.runs import counts, results, runs
 from analysis.frames.sites import mask_picture, sites, structure
 from analysis.frames.verdict import verdict
@@ -40,6 +41,8 @@ __all__ = [
     "points",
     "quadrants",
     "rank_agreement",
+    "removal_sentence",
+    "removed",
     "results",
     "runs",
     "sites",

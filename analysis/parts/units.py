@@ -141,6 +141,7 @@ class Weight(Part):
     """Every single weight is a unit of its own (unstructured pruning)."""
 
     title: ClassVar[str] = "single weights"
+    removable: ClassVar[bool] = False
 
     def groups(self, shapes: Sequence[Shape]) -> list[Group]:
         """Returns one group per site."""
@@ -164,6 +165,7 @@ class Block(Part):
     cols: int = knob(32, "columns of a block", unit="columns", low=1, high=65536)
 
     title: ClassVar[str] = "rectangular blocks"
+    removable: ClassVar[bool] = False
 
     def groups(self, shapes: Sequence[Shape]) -> list[Group]:
         """Returns one group per site.
@@ -179,6 +181,7 @@ class Row(Part):
     """Output rows of a matrix, output filters of a convolution, each with its bias."""
 
     title: ClassVar[str] = "rows or filters"
+    removable: ClassVar[bool] = False
 
     def groups(self, shapes: Sequence[Shape]) -> list[Group]:
         """Returns one group per site."""
@@ -190,6 +193,7 @@ class Column(Part):
     """Input columns of a matrix, input channels of a convolution."""
 
     title: ClassVar[str] = "columns or channels"
+    removable: ClassVar[bool] = False
 
     def groups(self, shapes: Sequence[Shape]) -> list[Group]:
         """Returns one group per site."""
@@ -217,6 +221,7 @@ class Structure(Part):
     cols: int = knob(32, "columns of a block, where blocks are chosen", unit="columns", low=1, high=65536)
 
     title: ClassVar[str] = "heads, dimensions and neurons"
+    removable: ClassVar[bool] = True  # what is empty is cut out of the finished model
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -125,7 +125,7 @@ def line_up(spec: RunSpec, prefix: str) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     for slot in SLOTS:
         part = getattr(spec.parts, slot)
-        if slot == "units" or (slot == "distillation" and part is None):
+        if slot == "distillation" and part is None:
             continue
         st.markdown(f"**{SLOT_TITLES[slot]}**")
         part, setting = _kind(slot, part, prefix)

@@ -18,7 +18,8 @@ from analysis.engine.sites import find_sites
 from analysis.engine.snapshots import inner_edges, sample_indices
 from analysis.engine.steer import Steer
 from analysis.parts.schedules import Cubic
-from analysis.recipes import RECIPES
+from analysis.recipes import RECIPES, build
+from tests.engine.conftest import SMALL
 
 CONFIG = hf.BertConfig(
     hidden_size=16,
@@ -42,7 +43,8 @@ IDS = torch.arange(1, 13).view(2, 6)
 @pytest.mark.parametrize("recipe", [r for r in RECIPES if r != "l0"])
 def test_attaching_changes_nothing(model: nn.Module, recipe: str) -> None:
     before = model(IDS).logits
-    Pruner.attach(find_sites(model), RECIPES[recipe].lineup, 0.1, seed=0)
+    lineup = build(recipe, "m", "t", keep=1.0, settings=SMALL.get(recipe, {})).parts
+    Pruner.attach(find_sites(model), lineup, 0.1, seed=0)
     assert torch.equal(model(IDS).logits, before)
 
 

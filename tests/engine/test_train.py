@@ -15,12 +15,13 @@ import transformers as hf
 from safetensors.torch import load_file, save_file
 
 from analysis import spec as specs
-from analysis.engine import train
+from analysis.engine import compact, train
 from analysis.engine.record import record, short
 from analysis.errors import RunError, SpecError
 from analysis.recipes import RECIPES, build
 from analysis.store import arrays
 from analysis.store.layout import write_json
+from tests.engine.conftest import SMALL
 
 STEPS = 20
 
@@ -59,7 +60,7 @@ def launch(
             "optimizer.lr": 0.01,
             "training.evaluations": 2,
         }
-        plan = {**plain, **{k.replace("__", "."): v for k, v in settings.items()}}
+        plan = {**plain, **SMALL.get(recipe, {}), **{k.replace("__", "."): v for k, v in settings.items()}}
         keep = 1.0 if recipe == "dense" else plan.pop("keep", 0.25)
         spec = build(
             recipe,
@@ -137,7 +138,26 @@ def test_the_result_is_an_ordinary_folder(launch: Launch, recipe: str) -> None:
         assert ((weight.numpy().reshape(-1) != 0) <= mask).all()  # nothing pruned is left
 
 
-@pytest.mark.parametrize("recipe", ["random", "magnitude", "movement", "soft_movement", "l0"])
+def test_a_run_with_removable_units_cuts_them_out_and_says_so(launch: Launch) -> None:
+    path = launch("block_movement", keep=0.2, steps=60, score__lr=0.5, schedule__warmup=0.1)
+    train.execute(path, Control())
+    (event,) = events(path, "removal")
+    assert event["difference"] <= 1e-5 and event["parameters"] < event["parameters_before"]
+    assert [la["heads_before"] for la in event["layers"]] == [2, 2]
+    weights = load_file(path / "compact" / "model.safetensors")
+    assert sum(w.numel() for name, w in weights.items() if "position_ids" not in name) == event["parameters"]
+    dense = hf.AutoModelForSequenceClassification.from_pretrained(path / "model")
+    again = compact.load(
+        path / "compact", hf.AutoModelForSequenceClassification.from_pretrained(path / "model")
+    )
+    ids = torch.arange(5, 17).view(2, 6)
+    with torch.no_grad():
+        torch.testing.assert_close(again.eval()(ids).logits, dense.eval()(ids).logits, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "recipe", ["random", "magnitude", "movement", "soft_movement", "l0", "block_movement"]
+)
 def test_stop_and_resume_end_like_a_straight_run(launch: Launch, recipe: str) -> None:
     straight, broken = launch(recipe), launch(recipe)
     train.execute(straight, Control())
