@@ -52,7 +52,7 @@ class Saver:
             "step": step,
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
-            "kept": pruner.kept,
+            "pruner": pruner.memory(),
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "steer": [steer.integral, steer.error, steer.trend] if steer else [],
@@ -98,7 +98,8 @@ def load(
     state: dict[str, Any] = torch.load(newest / "state.pt", weights_only=True, map_location="cpu")
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
-    pruner.kept = state["kept"]
+    # Checkpoints of earlier versions hold the count alone.
+    pruner.recall(state.get("pruner") or {"kept": state["kept"], "cut": None, "states": []})
     torch.set_rng_state(state["rng"])
     if state["cuda_rng"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda_rng"])

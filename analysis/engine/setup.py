@@ -12,6 +12,7 @@ from torch import nn
 from analysis.engine import models
 from analysis.engine.data import TaskData, load_task
 from analysis.engine.hardware import device_of, precision_of
+from analysis.engine.measure import Probe
 from analysis.engine.pruner import Pruner
 from analysis.engine.sites import Counts, Site, count_parameters, find_sites
 from analysis.engine.splits import Split
@@ -85,6 +86,8 @@ def prepare(spec: RunSpec, runs: Path) -> Setup:
     counts = count_parameters(model, sites)
     start = [s.weight.detach().float().cpu().clone() for s in sites]
     pruner = Pruner.attach(sites, spec.parts, spec.keep, spec.seed)
+    if spec.parts.score.on_demand:
+        pruner.start, pruner.measure = start, _probe(spec, model, data).measure
     steer = _steer(spec)
     some = dataclasses.replace(spec.task, eval_rows=min(GLANCE, spec.task.eval_rows or GLANCE))
     return Setup(
@@ -102,6 +105,12 @@ def prepare(spec: RunSpec, runs: Path) -> Setup:
         device=device,
         precision=precision_of(spec.training, device, model),
     )
+
+
+def _probe(spec: RunSpec, model: nn.Module, data: TaskData) -> Probe:
+    examples, temperature = spec.parts.score.sample()
+    size = -(-spec.training.batch // spec.training.accumulate)
+    return Probe(model, data.train, data.kind, size, spec.seed, examples, temperature)
 
 
 def _steer(spec: RunSpec) -> Steer | None:

@@ -4,7 +4,8 @@ One optimizer step, with every place where a part acts::
 
     progress = step / steps
     factor   <- optimizer part              learning rates of all groups
-    masks    <- schedule, score, select     once per step, never per forward
+    masks    <- schedule, score, select     once per step, never per forward; a score on demand measures the
+                                            loss on training examples, only when the schedule has moved
     forward      reparam part               raw weight -> effective weight, in every site
     loss     <- task, distillation, penalty parts, weighted
     backward     reparam part               straight through to weights and scores
@@ -209,7 +210,7 @@ def _report(
     flips = sum(int((a ^ b).count_nonzero()) for a, b in zip(before, now, strict=True)) / s.pruner.total
     progress = min(1.0, step / s.spec.training.steps)
     penalty = _weight(s, "penalty", _ramp(s, progress)) if s.spec.parts.penalty is not None else None
-    scheduled = s.pruner.scheduled(progress) if s.spec.parts.select.title == "top-k" else None
+    scheduled = s.pruner.scheduled(progress) if s.spec.parts.select.moves_keep else None
     if s.steer is not None:
         scheduled = s.steer.wanted(progress)
     weights = {name: _weight(s, name, _ramp(s, progress)) for name in terms}

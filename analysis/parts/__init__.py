@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from analysis.parts import losses, optim, reparam, schedules, scores, select, units
+from analysis.parts import floor, flow, losses, optim, reparam, schedules, scores, select, units
 from analysis.parts.base import Knob, Part, checked, knob, knobs
 
 SLOTS: dict[str, dict[str, type[Part]]] = {
     "score": {
         c.__name__: c
-        for c in (scores.Magnitude, scores.Norm, scores.Random, scores.Movement, scores.GateLogit)
+        for c in (scores.Magnitude, scores.Norm, scores.Random, scores.Movement, scores.GateLogit, flow.Flow)
     },
     "units": {c.__name__: c for c in (units.Weight, units.Block, units.Row, units.Column, units.Structure)},
-    "select": {c.__name__: c for c in (select.TopK, select.SigmoidThreshold, select.OpenGate)},
-    "schedule": {c.__name__: c for c in (schedules.Cubic, schedules.Constant, schedules.OneShot)},
+    "select": {
+        c.__name__: c for c in (select.TopK, select.SigmoidThreshold, select.OpenGate, floor.GlobalWithFloor)
+    },
+    "schedule": {
+        c.__name__: c for c in (schedules.Cubic, schedules.Rounds, schedules.Constant, schedules.OneShot)
+    },
     "reparam": {c.__name__: c for c in (reparam.Masked, reparam.MaskedRows, reparam.HardConcrete)},
     "optimizer": {c.__name__: c for c in (optim.AdamW,)},
 }

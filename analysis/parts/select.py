@@ -143,6 +143,7 @@ class TopK(Part):
     )
 
     title: ClassVar[str] = "top-k"
+    moves_keep: ClassVar[bool] = True
 
     def span(self, keep: float) -> tuple[float, float]:
         """Start and end of what the schedule moves: the fraction kept, from 1 to keep."""
@@ -152,13 +153,17 @@ class TopK(Part):
         """Whether this value of the schedule keeps everything, whatever the scores."""
         return value >= 1
 
-    def choose(self, scores: Sequence[torch.Tensor], value: float) -> list[torch.Tensor]:
+    def choose(
+        self, scores: Sequence[torch.Tensor], value: float, costs: Sequence[int] = ()
+    ) -> list[torch.Tensor]:
         """Returns one bool per unit and site.
 
         Args:
             scores: one flat tensor per site.
             value: fraction to keep, in [0, 1].
+            costs: not looked at; every unit counts as one.
         """
+        del costs
         if self.scope == "global":
             return keep_largest(scores, count_kept(value, sum(s.numel() for s in scores)))
 
@@ -184,6 +189,7 @@ class SigmoidThreshold(Part):
     min_keep: float = knob(0.005, "floor per matrix", unit="of its weights", low=0, high=1)
 
     title: ClassVar[str] = "sigmoid threshold"
+    moves_keep: ClassVar[bool] = False
 
     def span(self, keep: float) -> tuple[float, float]:
         """Start and end of what the schedule moves: tau, from 0 to its final value."""
@@ -194,13 +200,17 @@ class SigmoidThreshold(Part):
         """Whether this value of the schedule keeps everything, whatever the scores."""
         return value <= 0
 
-    def choose(self, scores: Sequence[torch.Tensor], value: float) -> list[torch.Tensor]:
+    def choose(
+        self, scores: Sequence[torch.Tensor], value: float, costs: Sequence[int] = ()
+    ) -> list[torch.Tensor]:
         """Returns one bool per unit and site.
 
         Args:
             scores: one flat tensor per site.
             value: tau at this moment, in [0, 1).
+            costs: not looked at.
         """
+        del costs
         cut = math.log(value / (1 - value)) if value > 0 else -math.inf
         masks = []
         for s in scores:
@@ -215,6 +225,7 @@ class OpenGate(Part):
     """Keeps the weights whose hard-concrete gate is open at evaluation: S > ln(-low / high) = -2.3979."""
 
     title: ClassVar[str] = "open gates"
+    moves_keep: ClassVar[bool] = False
 
     def span(self, keep: float) -> tuple[float, float]:
         """Nothing is moved by the schedule."""
@@ -226,9 +237,11 @@ class OpenGate(Part):
         del value
         return False
 
-    def choose(self, scores: Sequence[torch.Tensor], value: float) -> list[torch.Tensor]:
+    def choose(
+        self, scores: Sequence[torch.Tensor], value: float, costs: Sequence[int] = ()
+    ) -> list[torch.Tensor]:
         """Returns one bool per unit and site."""
-        del value
+        del value, costs
         return [s > HardConcrete.closed_below for s in scores]
 
 

@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 
 from analysis.errors import SpecError
 from analysis.parts.base import Part, knob
+from analysis.parts.floor import GlobalWithFloor
+from analysis.parts.flow import Flow
 from analysis.parts.losses import LogitDistillation, Penalty, Task
 from analysis.parts.optim import Optimizer
 from analysis.parts.reparam import HardConcrete, Reparam
-from analysis.parts.schedules import Schedule
+from analysis.parts.schedules import Cubic, Schedule
 from analysis.parts.scores import Score
 from analysis.parts.select import OpenGate, Select, SigmoidThreshold
 from analysis.parts.units import Units
@@ -91,9 +93,9 @@ class Training(Part):
 class LineUp:
     """One part per slot."""
 
-    score: Score
+    score: Score | Flow
     units: Units
-    select: Select
+    select: Select | GlobalWithFloor
     schedule: Schedule
     reparam: Reparam
     optimizer: Optimizer
@@ -120,6 +122,12 @@ class LineUp:
             raise SpecError(
                 f"penalty is {type(self.penalty).__name__}, which pulls on learned scores, but the score is "
                 f"{type(self.score).__name__}; choose Movement or GateLogit, or no penalty."
+            )
+        if self.score.passes() and isinstance(self.schedule, Cubic):
+            raise SpecError(
+                f"schedule is Cubic, which cuts at every step, but the score {type(self.score).__name__} is "
+                "measured on training examples at every cut; choose the schedule Rounds or OneShot, or a "
+                "score that needs no measuring."
             )
 
 
