@@ -60,7 +60,7 @@ class GlobalWithFloor(Part):
 
     With units of one size exactly floor(keep * n) are kept. With units of several sizes they are taken from
     the best downwards while they fit into keep times all weights; a unit too large for what is left is passed
-    over. Scores are compared as they are, without normalisation; the floor keeps the ranking from emptying a
+    over, so that less than the largest unit of the budget stays unused. Scores are compared as they are, without normalisation; the floor keeps the ranking from emptying a
     layer. Source: Lubana and Dick 2021, whose code protects units by their index instead.
     """
 
@@ -95,9 +95,10 @@ class GlobalWithFloor(Part):
             ]
             return keep_largest(lifted, count_kept(value, sum(sizes)))
         # torch counts NaN as the largest number; units are few where their sizes differ, so a sort will do.
-        ranked = torch.cat(list(scores)).nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+        ranked = torch.cat(list(scores)).nan_to_num(nan=torch.finfo(scores[0].dtype).min, neginf=-torch.inf)
         order = torch.sort(ranked, descending=True, stable=True).indices
         order = order[torch.sort((~torch.cat(safe)[order]).int(), stable=True).indices]
+        order = order[ranked[order] > -torch.inf]  # what is left of the budget must not revive a small unit
         cost = [c for n, c in zip(sizes, costs, strict=True) for _ in range(n)]
         kept = torch.zeros(len(cost), dtype=torch.bool)
         kept[fill(order.tolist(), cost, count_kept(value, sum(cost)))] = True
