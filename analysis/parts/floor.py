@@ -60,8 +60,9 @@ class GlobalWithFloor(Part):
 
     With units of one size exactly floor(keep * n) are kept. With units of several sizes they are taken from
     the best downwards while they fit into keep times all weights; a unit too large for what is left is passed
-    over, so that less than the largest unit of the budget stays unused. Scores are compared as they are, without normalisation; the floor keeps the ranking from emptying a
-    layer. Source: Lubana and Dick 2021, whose code protects units by their index instead.
+    over, so that less than the largest unit of the budget stays unused. Scores are compared as they are,
+    without normalisation; the floor keeps the ranking from emptying a layer.
+    Source: Lubana and Dick 2021, whose code protects units by their index instead.
     """
 
     floor: float = knob(0.05, "share of each layer's units that is safe, best first", low=0, high=1)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from analysis.engine import compact
 from analysis.engine.measure import gradient
 from analysis.engine.setup import Setup, prepare
 from analysis.errors import SpecError
@@ -67,7 +70,7 @@ def test_it_measures_once_per_cut_and_what_is_cut_stays_cut(setup: Prepare, orde
         pruner.refresh(step / 100)
         seen.append(pruner.masks())
     assert calls == (0 if order.get("score__order") == 0 else 5)
-    for before, after in zip(seen, seen[1:], strict=False):
+    for before, after in pairwise(seen):
         assert all(bool((b | ~a).all()) for b, a in zip(before, after, strict=True))
     assert len({sum(int(m.sum()) for m in masks) for masks in seen}) == 6
     assert 1024 - 512 < pruner.kept <= 1024 and pruner.total == 4096
@@ -108,6 +111,19 @@ def test_a_cut_weight_has_neither_gradient_nor_curvature(setup: Prepare) -> None
     assert slopes is not None and bends is not None
     for mask, g, bend in zip(made.pruner.masks(), slopes, bends, strict=True):
         assert float(g[~mask].abs().sum()) == float(bend[~mask].abs().sum()) == 0
+
+
+def test_the_rebuilt_network_computes_what_the_masked_one_did(setup: Prepare) -> None:
+    made = setup()
+    made.pruner.refresh(0.4)
+    made.pruner.refresh(1.0)
+    model, batch = made.model.eval(), made.data.test.batch(np.arange(4))
+    with torch.no_grad():
+        masked = model(**batch).logits
+        made.pruner.finalise()
+        compact.compact(model)
+        torch.testing.assert_close(model(**batch).logits, masked, atol=1e-5, rtol=0)
+    assert sum(s.weight.numel() for s in made.pruner.sites) < 4096
 
 
 def test_a_number_has_no_temperature(setup: Prepare, sentences: list[dict[str, Any]]) -> None:

@@ -1,8 +1,9 @@
-"""Scores from the gradient flow: worked numbers, conservation in BERT, finite differences, rounds, budgets."""
+"""Scores from the gradient flow: worked numbers, conservation, finite differences, rounds, budgets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import pytest
 import torch
@@ -150,11 +151,11 @@ def test_rounds_table(pruned: float, n: int, left: list[float], removed: list[fl
     found = [rounds.value(0.2 + 0.5 * k / n, 1.0, 1 - pruned) for k in range(n + 1)]
     assert found[0] == 1.0 and found[-1] == 1 - pruned  # exactly
     assert found[1:] == pytest.approx(left, abs=1e-6)
-    shares = [1 - b / a for a, b in zip(found, found[1:], strict=False)]
+    shares = [1 - b / a for a, b in pairwise(found)]
     assert shares == pytest.approx([pruned / (k * pruned + n * (1 - pruned)) for k in range(1, n + 1)])
     if removed:
         assert shares == pytest.approx(removed, abs=1e-6)
-    steps = [1 / b - 1 / a for a, b in zip(found, found[1:], strict=False)]
+    steps = [1 / b - 1 / a for a, b in pairwise(found)]
     assert steps == pytest.approx([steps[0]] * n)
 
 
