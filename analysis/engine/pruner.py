@@ -189,6 +189,34 @@ class Pruner:
         return reduce(self.gates[member.site].mask.flatten(1), member.grid) > 0
 
     @torch.no_grad()
+    def observe(self, rate: float, step: int) -> None:
+        """Shows a score that watches every step the weights and their clipped gradients.
+
+        Args:
+            rate: learning rate of the weights at this step.
+            step: number of the step, from 0.
+        """
+        for group, state in zip(self.groups, self.states, strict=True):
+            pieces = []
+            for m in group.members:
+                weight = self.sites[m.site].weight
+                slope = weight.grad if weight.grad is not None else torch.zeros_like(weight)
+                role = self.sites[m.site].role
+                pieces.append(
+                    Piece(weight.detach().flatten(1), m.grid, role, gradient=slope.detach().flatten(1))
+                )
+            assert state is not None
+            self.lineup.score.observe(state, pieces, rate, step)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Writes zeros into the raw weights where the forward pass has no mask of its own while training."""
+        if self.kept < self.total:
+            for site, gate in zip(self.sites, self.gates, strict=True):
+                if gate.in_place:
+                    site.weight.mul_(gate.mask)
+
+    @torch.no_grad()
     def write(self, chosen: Sequence[torch.Tensor]) -> None:
         """Writes a choice into the gates.
 
@@ -223,7 +251,8 @@ class Pruner:
 
     def memory(self) -> dict[str, Any]:
         """What a checkpoint must hold beside the model: masks and learned scores are part of that one."""
-        own = [s if self.lineup.score.on_demand else None for s in self.states]
+        score = self.lineup.score
+        own = [s if score.on_demand or score.observes else None for s in self.states]
         return {"kept": self.kept, "cut": self.cut, "states": own}
 
     def recall(self, memory: Mapping[str, Any]) -> None:

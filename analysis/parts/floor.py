@@ -1,14 +1,15 @@
-"""Selection over all layers at once by a budget of weights, with a share of every layer that is safe."""
+"""Selection over all layers at once: one cut through all scores, or a budget with a safe share per layer."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from analysis.lazy import torch
 from analysis.parts.base import Part, knob
-from analysis.parts.select import count_kept, keep_largest
+from analysis.parts.select import count_kept, keep_largest, kth_largest
 
 
 def protected(scores: Sequence[torch.Tensor], floor: float, keep: float) -> list[torch.Tensor]:
@@ -31,6 +32,64 @@ def protected(scores: Sequence[torch.Tensor], floor: float, keep: float) -> list
     if floor > 0 and sum(one_each) <= budget:
         counts = one_each
     return [keep_largest([s], c)[0] for s, c in zip(scores, counts, strict=True)]
+
+
+def strictly_below(scores: Sequence[torch.Tensor], keep: float) -> list[torch.Tensor]:
+    """The rule of the reference: prune what lies strictly below the k-th smallest score.
+
+    k = floor(n (1 - keep)). Without ties n - k + 1 units stay, one more than asked; ties at the cut all stay,
+    and k = 0 prunes nothing.
+
+    Args:
+        scores: one flat tensor per group, n values in all.
+        keep: fraction to keep, in [0, 1].
+
+    Returns:
+        one bool per unit and group.
+    """
+    n = sum(s.numel() for s in scores)
+    k = math.floor(n * (1 - keep) + 1e-9 * max(1, n) ** 0.5)
+    if k < 1:
+        return [torch.ones_like(s, dtype=torch.bool) for s in scores]
+    cut = kth_largest([s.detach().cpu().numpy() for s in scores], n - k + 1)
+    return [s >= cut for s in scores]
+
+
+@dataclass(frozen=True)
+class GlobalCut(Part):
+    """One cut through the scores of all groups.
+
+    The rule exact keeps exactly floor(keep * n) units, ties to the lower index; faithful prunes strictly
+    below the k-th smallest score, as the reference does. Source: Ren and Zhu 2023, arXiv:2305.12394.
+    """
+
+    rule: str = knob("exact", "exact count, or the threshold of the reference", choices=("exact", "faithful"))
+
+    title: ClassVar[str] = "one cut through all layers"
+    moves_keep: ClassVar[bool] = True
+
+    def span(self, keep: float) -> tuple[float, float]:
+        """Start and end of what the schedule moves: the fraction kept, from 1 to keep."""
+        return 1.0, keep
+
+    def keeps_all(self, value: float) -> bool:
+        """Whether this value of the schedule keeps everything, whatever the scores."""
+        return value >= 1
+
+    def choose(
+        self, scores: Sequence[torch.Tensor], value: float, costs: Sequence[int] = ()
+    ) -> list[torch.Tensor]:
+        """Returns one bool per unit and group.
+
+        Args:
+            scores: one flat tensor per group.
+            value: fraction to keep, in [0, 1].
+            costs: not looked at; every unit counts as one.
+        """
+        del costs
+        if self.rule == "faithful":
+            return strictly_below(scores, value)
+        return keep_largest(scores, count_kept(value, sum(s.numel() for s in scores)))
 
 
 def fill(order: Sequence[int], costs: Sequence[int], budget: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from analysis.lazy import torch
@@ -22,6 +22,7 @@ class LossContext:
         teacher: the same of the teacher, empty without one.
         scores: learned scores, one tensor of shape [units] per group.
         parts: "attention", "ffn" or "other" for each of them.
+        targets: head name to the classes or positions it should name.
     """
 
     task: torch.Tensor
@@ -29,6 +30,7 @@ class LossContext:
     teacher: Mapping[str, torch.Tensor]
     scores: Sequence[torch.Tensor]
     parts: Sequence[str] = ()
+    targets: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class LogitDistillation(Part):
 
     title: ClassVar[str] = "logit distillation"
     needs_teacher: ClassVar[bool] = True
+    own_teacher: ClassVar[bool] = False
 
     def value(self, ctx: LossContext) -> torch.Tensor:
         """Returns the unweighted scalar."""

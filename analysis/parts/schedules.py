@@ -10,8 +10,17 @@ from analysis.errors import SpecError
 from analysis.parts.base import Part, knob
 
 
+class Always(Part):
+    """A schedule by which the mask may be chosen anew at every step."""
+
+    def due(self, progress: float, step: int) -> bool:
+        """Whether the mask is chosen and applied at a step; always."""
+        del progress, step
+        return True
+
+
 @dataclass(frozen=True)
-class Cubic(Part):
+class Cubic(Always):
     """Plateau, cubic, plateau: z + (a - z) * (1 - (p - w) / (1 - w - c))**3 between the plateaus.
 
     p is progress, w the warm-up, c the cool-down, a the start, z the end. Continuous at both ends. The closed
@@ -52,6 +61,28 @@ class Cubic(Part):
         return end + (start - end) * left**3
 
 
+@dataclass(frozen=True)
+class CubicEvery(Cubic):
+    """The cubic with plateaus, applied now and then while it falls and at every step after the last cut.
+
+    Source: Ren and Zhu 2023, arXiv:2305.12394; Zhang et al. 2022 (PLATON).
+    """
+
+    warmup: float = knob(
+        0.05, "share of the run before the first cut", unit="of the run", low=0, high=1, open="high"
+    )
+    cooldown: float = knob(
+        0.35, "share of the run after the last cut", unit="of the run", low=0, high=1, open="high"
+    )
+    every: int = knob(10, "steps between two cuts while it falls", unit="steps", low=1, high=10_000)
+
+    title: ClassVar[str] = "cubic with plateaus, every n steps"
+
+    def due(self, progress: float, step: int) -> bool:
+        """Whether the mask is chosen and applied at a step: each n-th while it falls, each after that."""
+        return progress > 1 - self.cooldown or step % self.every == 0
+
+
 def _check_plateaus(schedule: Cubic | Rounds) -> None:
     both = schedule.warmup + schedule.cooldown
     if both >= 1:
@@ -63,7 +94,7 @@ def _check_plateaus(schedule: Cubic | Rounds) -> None:
 
 
 @dataclass(frozen=True)
-class Rounds(Part):
+class Rounds(Always):
     """A few cuts, evenly spaced in time, after which 1 / remaining has grown by equal amounts.
 
     After cut k of n: value_k = 1 / ((1 - k / n) / start + (k / n) / end), exactly the end value for k = n.
@@ -104,7 +135,7 @@ class Rounds(Part):
 
 
 @dataclass(frozen=True)
-class Constant(Part):
+class Constant(Always):
     """The end value from the first step to the last."""
 
     title: ClassVar[str] = "constant"
@@ -116,7 +147,7 @@ class Constant(Part):
 
 
 @dataclass(frozen=True)
-class OneShot(Part):
+class OneShot(Always):
     """The start value, and from one moment on the end value."""
 
     at: float = knob(0.2, "moment of the cut", unit="of the run", low=0, high=1)
@@ -128,4 +159,4 @@ class OneShot(Part):
         return end if progress >= self.at else start
 
 
-Schedule = Cubic | Rounds | Constant | OneShot
+Schedule = Cubic | CubicEvery | Rounds | Constant | OneShot

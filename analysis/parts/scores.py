@@ -21,7 +21,7 @@ class Piece:
         grid: pieces of rows and of columns that the units cut it into.
         role: role of the site.
         start: the pre-trained weight, same shape; only where a score is computed on demand.
-        gradient: g = dL/dw on training examples, same shape; only after one pass or two.
+        gradient: g = dL/dw, same shape; only where a score observes steps or measures examples.
         curvature: H g, same shape; only after two passes.
     """
 
@@ -40,10 +40,16 @@ class Rule(Part):
         learned: whether the optimizer trains the state.
         on_demand: whether scores are computed only when the schedule has moved, by ``measure``; the state
             then holds the last ones, and a unit that is cut stays cut.
+        observes: whether ``observe`` is called at every step with the clipped gradient, to change the state.
     """
 
     learned: ClassVar[bool] = False
     on_demand: ClassVar[bool] = False
+    observes: ClassVar[bool] = False
+
+    def observe(self, state: torch.Tensor, pieces: Sequence[Piece], rate: float, step: int) -> None:
+        """Changes the state in place by what a step shows: weights, clipped gradients, learning rate."""
+        raise NotImplementedError(f"{type(self).__name__} watches no steps.")
 
     def passes(self) -> int:
         """What ``measure`` needs of the loss: 0 nothing, 1 its gradient g, 2 also H g."""

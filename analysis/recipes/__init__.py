@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.recipes import dense, gradient_flow, l0, magnitude, movement, random, soft_movement
+from analysis.recipes import dense, gradient_flow, l0, magnitude, movement, pins, random, soft_movement
 from analysis.recipes.base import Recipe
 from analysis.recipes.build import build, card
 
@@ -16,6 +16,7 @@ RECIPES: dict[str, Recipe] = {
         soft_movement.RECIPE,
         l0.RECIPE,
         gradient_flow.RECIPE,
+        pins.RECIPE,
     )
 }
 

@@ -186,7 +186,7 @@ def test_accumulated_gradient_is_the_gradient_of_the_whole_batch(launch: Launch)
         setup.optimizer.step = lambda s=setup, k=kept: k.extend(  # type: ignore[method-assign]
             p.grad.clone() for g in s.optimizer.param_groups for p in g["params"] if p.grad is not None
         )
-        train._step(setup, np.arange(8), 0.0)
+        train._step(setup, np.arange(8), 0.0, 0)
         gradients.append(kept)
     assert len(gradients[0]) > 20
     for whole, pieces in zip(*gradients, strict=True):
