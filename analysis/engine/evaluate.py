@@ -58,7 +58,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad(), _precision(device, precision):
+        with torch.no_grad(), in_precision(device, precision):
             for start in range(0, len(longest_first), batch):
                 indices = longest_first[start : start + batch]
                 fields = split.batch(indices)
@@ -70,8 +70,8 @@ def evaluate(
     return Evaluation(found, found[data.metric], predictions)
 
 
-def _precision(device: str, precision: str) -> AbstractContextManager[Any]:
-    """Return the context that computes in the wanted precision."""
+def in_precision(device: str, precision: str) -> AbstractContextManager[Any]:
+    """Return the context that computes in the wanted precision, "fp32" or "bf16"."""
     if precision == "bf16":
         return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
     return nullcontext()

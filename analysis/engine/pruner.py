@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from analysis.engine.measure import Measurer
 from analysis.engine.sites import Site
 from analysis.parts.gates import BiasGate, HardConcreteGate, MaskGate
 from analysis.parts.scores import Piece
-from analysis.parts.units import Group, Member, expand
+from analysis.parts.units import Group, Member, expand, reduce
 from analysis.spec import LineUp
+
+
+@dataclass(frozen=True)
+class Held:
+    """Masks, count and scores of a moment, to be put back after a look at other ones."""
+
+    masks: list[torch.Tensor]
+    kept: int
+    cut: float | None
+    states: list[torch.Tensor | None]
 
 
 @dataclass
@@ -32,6 +44,9 @@ class Pruner:
         biases: the parametrization of each site's bias where biases are masked, None per site otherwise.
         kept: prunable weights kept by the current masks.
         total: prunable weights.
+        start: pre-trained weights of the sites, on the CPU, for scores computed on demand.
+        measure: gives such scores the gradient and H g of the loss with respect to some weights.
+        cut: value of the schedule at the last selection, None before the first.
     """
 
     sites: list[Site]
@@ -43,6 +58,9 @@ class Pruner:
     biases: list[BiasGate | None] = field(default_factory=list)
     kept: int = 0
     total: int = 0
+    start: list[torch.Tensor] = field(default_factory=list)
+    measure: Measurer | None = None
+    cut: float | None = None
 
     @classmethod
     def attach(cls, sites: list[Site], lineup: LineUp, keep: float, seed: int) -> Pruner:
@@ -128,11 +146,78 @@ class Pruner:
 
     @torch.no_grad()
     def refresh(self, progress: float) -> None:
-        """Selects anew: scores to masks, written into the gates."""
+        """Selects anew: scores to masks, written into the gates.
+
+        Scores that are computed on demand are so only when the schedule has moved, and rank what is left.
+        """
         value = self.scheduled(progress)
         if self.kept == self.total and self.lineup.select.keeps_all(value):
             return  # before the first cut everything is kept, whatever the scores
-        self.write(self.lineup.select.choose([self.unit_scores(g) for g in range(len(self.groups))], value))
+        if self.lineup.score.on_demand:
+            if value == self.cut:
+                return
+            scores = self._measured()
+        else:
+            scores = [self.unit_scores(g) for g in range(len(self.groups))]
+        self.cut = value
+        self.write(self.lineup.select.choose(scores, value, [g.weights for g in self.groups]))
+
+    def _measured(self) -> list[torch.Tensor]:
+        """Computes the scores of all groups now; -inf for units that are cut, whose last score is kept."""
+        weights = [s.weight for s in self.sites]
+        passes = self.lineup.score.passes()
+        slopes, bends = self.measure(weights, passes) if self.measure and passes else (None, None)
+        found = []
+        for g, group in enumerate(self.groups):
+            pieces = [
+                Piece(
+                    weights[m.site].detach().flatten(1),
+                    m.grid,
+                    self.sites[m.site].role,
+                    self.start[m.site].to(weights[m.site].device).flatten(1) if self.start else None,
+                    slopes[m.site].flatten(1) if slopes else None,
+                    bends[m.site].flatten(1) if bends else None,
+                )
+                for m in group.members
+            ]
+            now, before, alive = self.lineup.score.measure(pieces), self.states[g], self._alive(group)
+            # New tensors, so that what ``hold`` has returned stays as it was.
+            self.states[g] = now if before is None else torch.where(alive, now, before)
+            found.append(now.masked_fill(~alive, -torch.inf))
+        return found
+
+    def _alive(self, group: Group) -> torch.Tensor:
+        """Which units of a group the masks keep, shape [units]."""
+        member = group.members[0]
+        return reduce(self.gates[member.site].mask.flatten(1), member.grid) > 0
+
+    @torch.no_grad()
+    def observe(self, rate: float, step: int) -> None:
+        """Shows a score that watches every step the weights and their clipped gradients.
+
+        Args:
+            rate: learning rate of the weights at this step.
+            step: number of the step, from 0.
+        """
+        for group, state in zip(self.groups, self.states, strict=True):
+            pieces = []
+            for m in group.members:
+                weight = self.sites[m.site].weight
+                slope = weight.grad if weight.grad is not None else torch.zeros_like(weight)
+                role = self.sites[m.site].role
+                pieces.append(
+                    Piece(weight.detach().flatten(1), m.grid, role, gradient=slope.detach().flatten(1))
+                )
+            assert state is not None
+            self.lineup.score.observe(state, pieces, rate, step)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Writes zeros into the raw weights where the forward pass has no mask of its own while training."""
+        if self.kept < self.total:
+            for site, gate in zip(self.sites, self.gates, strict=True):
+                if gate.in_place:
+                    site.weight.mul_(gate.mask)
 
     @torch.no_grad()
     def write(self, chosen: Sequence[torch.Tensor]) -> None:
@@ -157,15 +242,28 @@ class Pruner:
         """Copies of the current masks, bool, one per site."""
         return [g.mask.bool() for g in self.gates]
 
-    def hold(self) -> tuple[list[torch.Tensor], int]:
-        """The current masks and count, to be put back after a look at other ones."""
-        return [g.mask.clone() for g in self._every_gate()], self.kept
+    def hold(self) -> Held:
+        """The current masks, count and scores, to be put back after a look at other ones."""
+        return Held([g.mask.clone() for g in self._every_gate()], self.kept, self.cut, list(self.states))
 
-    def put_back(self, held: tuple[list[torch.Tensor], int]) -> None:
+    def put_back(self, held: Held) -> None:
         """Restores what ``hold`` returned; selecting anew instead would see scores that have moved since."""
-        for gate, mask in zip(self._every_gate(), held[0], strict=True):
+        for gate, mask in zip(self._every_gate(), held.masks, strict=True):
             gate.mask.copy_(mask)
-        self.kept = held[1]
+        self.kept, self.cut, self.states = held.kept, held.cut, list(held.states)
+
+    def memory(self) -> dict[str, Any]:
+        """What a checkpoint must hold beside the model: masks and learned scores are part of that one."""
+        score = self.lineup.score
+        own = [s if score.on_demand or score.observes else None for s in self.states]
+        return {"kept": self.kept, "cut": self.cut, "states": own}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Restores what ``memory`` returned."""
+        self.kept, self.cut = memory["kept"], memory["cut"]
+        for g, state in enumerate(memory["states"]):
+            if state is not None:
+                self.states[g] = state.to(self.sites[0].weight.device)
 
     def _every_gate(self) -> list[MaskGate | HardConcreteGate | BiasGate]:
         return [*self.gates, *(b for b in self.biases if b is not None)]

@@ -12,11 +12,15 @@ from torch import nn
 from analysis.engine import models
 from analysis.engine.data import TaskData, load_task
 from analysis.engine.hardware import device_of, precision_of
+from analysis.engine.measure import Probe
 from analysis.engine.pruner import Pruner
 from analysis.engine.sites import Counts, Site, count_parameters, find_sites
 from analysis.engine.splits import Split
 from analysis.engine.steer import Steer
+from analysis.engine.tutor import Tutor
+from analysis.errors import SpecError
 from analysis.parts.schedules import Constant, Cubic
+from analysis.parts.selfteach import SelfDistillation
 from analysis.spec import RunSpec
 from analysis.store.layout import write_json
 
@@ -32,11 +36,12 @@ class Setup:
         tokenizer: tokenizer or image processor of the model, or None.
         data: the task.
         model: the model with gates attached.
-        teacher: the dense fine-tuned model whose logits are followed, or None.
+        teacher: the model whose logits are followed, or None.
         pruner: masks of all sites.
         counts: parameters under each denominator.
         optimizer: over everything that is trained.
         steer: controller of the penalty weight, or None.
+        tutor: makes the student of an evaluation the teacher, or None.
         start: pre-trained weights of every site, on the CPU.
         glance: a part of the development split, for evaluations during the run.
         device: where it computes.
@@ -52,6 +57,7 @@ class Setup:
     counts: Counts
     optimizer: torch.optim.Optimizer
     steer: Steer | None
+    tutor: Tutor | None
     start: list[torch.Tensor]
     glance: Split
     device: torch.device
@@ -74,7 +80,7 @@ def prepare(spec: RunSpec, runs: Path) -> Setup:
     tokenizer = models.load_tokenizer(spec.model, runs=runs)
     data = load_task(spec.task, tokenizer)
     model = models.load_model(spec.model, data, spec.seed, runs=runs)
-    teacher = models.load_model(spec.teacher, data, spec.seed, runs=runs).eval() if spec.teacher else None
+    teacher, tutor = _teacher(spec, data, runs)
     device = device_of(spec.training)
     model.to(device)
     if teacher is not None:
@@ -85,6 +91,8 @@ def prepare(spec: RunSpec, runs: Path) -> Setup:
     counts = count_parameters(model, sites)
     start = [s.weight.detach().float().cpu().clone() for s in sites]
     pruner = Pruner.attach(sites, spec.parts, spec.keep, spec.seed)
+    if spec.parts.score.on_demand:
+        pruner.start, pruner.measure = start, _probe(spec, model, data).measure
     steer = _steer(spec)
     some = dataclasses.replace(spec.task, eval_rows=min(GLANCE, spec.task.eval_rows or GLANCE))
     return Setup(
@@ -97,11 +105,33 @@ def prepare(spec: RunSpec, runs: Path) -> Setup:
         counts=counts,
         optimizer=_optimizer(spec, model, pruner),
         steer=steer,
+        tutor=tutor,
         start=start,
         glance=load_task(some, tokenizer).validation,
         device=device,
         precision=precision_of(spec.training, device, model),
     )
+
+
+def _teacher(spec: RunSpec, data: TaskData, runs: Path) -> tuple[nn.Module | None, Tutor | None]:
+    part = spec.parts.distillation
+    own = part if isinstance(part, SelfDistillation) else None
+    if own is not None and data.num_labels < 2:
+        raise SpecError(
+            "distillation is SelfDistillation, which weighs classes by how sure the student is, but the task "
+            "predicts a number; choose another loss or another task."
+        )
+    if not spec.teacher and own is None:
+        return None, None
+    # Without a fine-tuned teacher the model itself holds the place until the first snapshot.
+    model = models.load_model(spec.teacher or spec.model, data, spec.seed, runs=runs).eval()
+    return model, Tutor(model, own, ready=bool(spec.teacher)) if own is not None else None
+
+
+def _probe(spec: RunSpec, model: nn.Module, data: TaskData) -> Probe:
+    examples, temperature = spec.parts.score.sample()
+    size = -(-spec.training.batch // spec.training.accumulate)
+    return Probe(model, data.train, data.kind, size, spec.seed, examples, temperature)
 
 
 def _steer(spec: RunSpec) -> Steer | None:

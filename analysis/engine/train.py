@@ -4,21 +4,23 @@ One optimizer step, with every place where a part acts::
 
     progress = step / steps
     factor   <- optimizer part              learning rates of all groups
-    masks    <- schedule, score, select     once per step, never per forward
+    masks    <- schedule, score, select     once per step when due, never per forward; a score on demand
+                                            measures the loss on examples when the schedule has moved
+    settle       reparam part               zeros into the weights, where the forward has no mask
     forward      reparam part               raw weight -> effective weight, in every site
     loss     <- task, distillation, penalty parts, weighted
     backward     reparam part               straight through to weights and scores
     clip         optimizer part
+    observe      score part                 clipped gradients and learning rate, before the weights move
     step         torch optimizer            weights and scores together
     steer        penalty part               adapts its weight to the fraction kept
-    report, evaluate, snapshot, checkpoint  when due; stop when asked
+    report, evaluate, snapshot, checkpoint  when due; stop when asked; an evaluation may make a new teacher
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from torch.nn.utils import parametrize
 from analysis import spec as specs
 from analysis.engine import checkpoints, export, removal, snapshots
 from analysis.engine.diary import Control, Diary
-from analysis.engine.evaluate import Evaluation, evaluate
+from analysis.engine.evaluate import TARGETS, Evaluation, evaluate, in_precision
 from analysis.engine.order import batches_from
 from analysis.engine.setup import Setup, describe_sites, prepare
 from analysis.engine.tasks_token import IGNORED
@@ -70,7 +72,7 @@ def execute(path: Path, control: Control) -> None:
     describe_sites(path, setup)
     # Drawn after the head, so that a model with a saved head sees the same dropout as one without.
     torch.manual_seed(spec.seed)
-    saved = checkpoints.load(path / "checkpoints", setup.model, setup.pruner, setup.optimizer, setup.steer)
+    saved = checkpoints.load(path / "checkpoints", setup)
     first = int(saved["step"]) if saved else 0
     if again:  # what an earlier attempt wrote beyond this step is void
         diary.write("resume", first)
@@ -87,22 +89,23 @@ def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> 
     glances = _moments(plan.evaluations, plan.steps)
     pictures = _moments(plan.snapshots, plan.steps) - {plan.steps}
     if not first:
-        saver.save(0, s.model, pruner, s.optimizer, s.steer)
+        saver.save(0, s)
     s.model.train()
     before = pruner.masks()
     for step in range(first, plan.steps):
         progress = step / plan.steps
         if control.should_stop():
-            saver.save(step, s.model, pruner, s.optimizer, s.steer)
+            saver.save(step, s)
             raise Stopped
         if saver.due():
-            saver.save(step, s.model, pruner, s.optimizer, s.steer)
+            saver.save(step, s)
         rate = s.spec.parts.optimizer.factor(progress)
         for group in s.optimizer.param_groups:
             group["lr"] = group["peak"] * rate
-        if step % plan.refresh == 0:
+        if step % plan.refresh == 0 and s.spec.parts.schedule.due(progress, step):
             pruner.refresh(progress)
-        terms = one_step(s, next(batches), progress)
+            pruner.settle()
+        terms = one_step(s, next(batches), progress, step)
         if step % every == 0:
             before = _report(s, step, terms, rate, before, diary)
         _guard(terms, step, s)
@@ -112,8 +115,9 @@ def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> 
         if step + 1 in pictures:
             _picture(s, step + 1, path, diary)
     pruner.refresh(1.0)
+    pruner.settle()
     # A run that is killed while it finishes need not train again.
-    saver.save(plan.steps, s.model, pruner, s.optimizer, s.steer)
+    saver.save(plan.steps, s)
     _report(s, plan.steps, terms if first < plan.steps else {}, 0.0, before, diary)
 
 
@@ -121,7 +125,7 @@ def _moments(count: int, steps: int) -> set[int]:
     return {round((i + 1) * steps / count) for i in range(count)}
 
 
-def one_step(s: Setup, indices: np.ndarray, progress: float) -> dict[str, float]:
+def one_step(s: Setup, indices: np.ndarray, progress: float, step: int) -> dict[str, float]:
     """Does one optimizer step on the examples of these numbers; returns the value of every loss term."""
     plan, optimizer = s.spec.training, s.spec.parts.optimizer
     ramp = _ramp(s, progress)
@@ -129,7 +133,7 @@ def one_step(s: Setup, indices: np.ndarray, progress: float) -> dict[str, float]
     seen: dict[str, float] = {}
     for share in shares:
         weight = len(share) / len(indices)
-        with parametrize.cached(), _precision(s):
+        with parametrize.cached(), in_precision(str(s.device), s.precision):
             losses = _losses(s, share)
         total = torch.zeros((), device=s.device)
         for name, value in losses.items():
@@ -144,6 +148,8 @@ def one_step(s: Setup, indices: np.ndarray, progress: float) -> dict[str, float]
             for p in g["params"]
         ]
         torch.nn.utils.clip_grad_norm_(clipped, optimizer.clip, foreach=True)
+    if s.spec.parts.score.observes:
+        s.pruner.observe(optimizer.lr * optimizer.factor(progress), step)
     s.optimizer.step()
     s.optimizer.zero_grad(set_to_none=True)
     if s.steer is not None:
@@ -155,7 +161,7 @@ def _losses(s: Setup, indices: np.ndarray) -> dict[str, torch.Tensor]:
     batch = {k: v.to(s.device) for k, v in s.data.train.batch(indices).items()}
     out = s.model(**batch)
     taught: dict[str, torch.Tensor] = {}
-    if s.teacher is not None:
+    if s.teacher is not None and (s.tutor is None or s.tutor.ready):
         with torch.no_grad():
             answer = s.teacher(**batch)
         taught = {h: answer[h] for h in HEADS if h in answer}
@@ -166,6 +172,7 @@ def _losses(s: Setup, indices: np.ndarray) -> dict[str, torch.Tensor]:
         scores=s.pruner.learned_scores(),
         parts=[g.part for g in s.pruner.groups],
         counted=_counted(batch.get("labels"), out),
+        targets={h: batch[t] for h, t in zip(HEADS, TARGETS, strict=True) if t in batch},
     )
     parts = s.spec.parts
     chosen = {"task": parts.task, "distillation": parts.distillation, "penalty": parts.penalty}
@@ -192,12 +199,6 @@ def _weight(s: Setup, name: str, ramp: float) -> float:
     penalty = s.spec.parts.penalty
     assert penalty is not None
     return ramp * (s.steer.weight() if s.steer is not None else penalty.weight)
-
-
-def _precision(s: Setup) -> AbstractContextManager[Any]:
-    if s.precision == "bf16":
-        return torch.autocast(s.device.type, dtype=torch.bfloat16)
-    return nullcontext()
 
 
 def _guard(terms: dict[str, float], step: int, s: Setup) -> None:
@@ -264,6 +265,8 @@ def _glance(s: Setup, step: int, diary: Diary) -> None:
         with parametrize.cached():
             found = evaluate(s.model, s.glance, s.data, device=str(s.device), precision=s.precision)
         diary.write("eval", step, **_scored(s, "validation", found, len(s.glance), cut))
+        if cut == "current" and s.tutor is not None:
+            s.tutor.consider(found.value, step / s.spec.training.steps, s.model, s.pruner)
     s.pruner.put_back(held)
     s.model.train()
 

@@ -11,6 +11,7 @@ from analysis.frames.checkpoint import (
     tensors,
 )
 from analysis.frames.curves import best_lr, curves, usual
+from analysis.frames.growth import growth, growth_agreement
 from analysis.frames.overlap import expected_jaccard, overlap, overlap_matrix, rank_agreement
 from analysis.frames.planes import box, large, plane, points, quadrants, thresholds
 from analysis.frames.progress import evals, keeps, losses, many
@@ -28,6 +29,8 @@ __all__ = [
     "evals",
     "expected_jaccard",
     "file_problems",
+    "growth",
+    "growth_agreement",
     "inspection",
     "keeps",
     "large",

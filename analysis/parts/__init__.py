@@ -2,23 +2,63 @@
 
 from __future__ import annotations
 
-from analysis.parts import losses, optim, reparam, schedules, scores, select, units
+from analysis.parts import (
+    floor,
+    flow,
+    losses,
+    optim,
+    reparam,
+    schedules,
+    scores,
+    select,
+    selfteach,
+    sensitivity,
+    units,
+)
 from analysis.parts.base import Knob, Part, checked, knob, knobs
 
 SLOTS: dict[str, dict[str, type[Part]]] = {
     "score": {
         c.__name__: c
-        for c in (scores.Magnitude, scores.Norm, scores.Random, scores.Movement, scores.GateLogit)
+        for c in (
+            scores.Magnitude,
+            scores.Norm,
+            scores.Random,
+            scores.Movement,
+            scores.GateLogit,
+            flow.Flow,
+            sensitivity.Sensitivity,
+        )
     },
     "units": {c.__name__: c for c in (units.Weight, units.Block, units.Row, units.Column, units.Structure)},
-    "select": {c.__name__: c for c in (select.TopK, select.SigmoidThreshold, select.OpenGate)},
-    "schedule": {c.__name__: c for c in (schedules.Cubic, schedules.Constant, schedules.OneShot)},
-    "reparam": {c.__name__: c for c in (reparam.Masked, reparam.MaskedRows, reparam.HardConcrete)},
+    "select": {
+        c.__name__: c
+        for c in (
+            select.TopK,
+            select.SigmoidThreshold,
+            select.OpenGate,
+            floor.GlobalWithFloor,
+            floor.GlobalCut,
+        )
+    },
+    "schedule": {
+        c.__name__: c
+        for c in (
+            schedules.Cubic,
+            schedules.CubicEvery,
+            schedules.Rounds,
+            schedules.Constant,
+            schedules.OneShot,
+        )
+    },
+    "reparam": {
+        c.__name__: c for c in (reparam.Masked, reparam.MaskedRows, reparam.Zeroed, reparam.HardConcrete)
+    },
     "optimizer": {c.__name__: c for c in (optim.AdamW,)},
 }
 LOSSES: dict[str, dict[str, type[Part]]] = {
     "task": {c.__name__: c for c in (losses.Task,)},
-    "distillation": {c.__name__: c for c in (losses.LogitDistillation,)},
+    "distillation": {c.__name__: c for c in (losses.LogitDistillation, selfteach.SelfDistillation)},
     "penalty": {c.__name__: c for c in (losses.SigmoidPenalty, losses.BalancedPenalty, losses.GatePenalty)},
 }
 

@@ -52,6 +52,7 @@ class MaskGate(nn.Module):
     """
 
     mask: torch.Tensor
+    in_place: bool = False
 
     def __init__(self, scores: nn.Parameter | None, shape: torch.Size, grid: tuple[int, int]) -> None:
         super().__init__()
@@ -70,6 +71,16 @@ class MaskGate(nn.Module):
     def final(self, weight: torch.Tensor) -> torch.Tensor:
         """Returns the weight that is exported: exact zeros where pruned."""
         return torch.where(self.mask.bool(), weight, torch.zeros((), dtype=weight.dtype))
+
+
+class ZeroGate(MaskGate):
+    """Lets the whole weight through while training; the pruner writes zeros into it in place."""
+
+    in_place: bool = True
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """Returns W while training, M * W otherwise."""
+        return weight if self.training else weight * self.mask
 
 
 class BiasGate(nn.Module):
@@ -107,6 +118,7 @@ class HardConcreteGate(nn.Module):
     """
 
     mask: torch.Tensor
+    in_place: bool = False
 
     def __init__(self, scores: nn.Parameter, shape: torch.Size, grid: tuple[int, int]) -> None:
         super().__init__()

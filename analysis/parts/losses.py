@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from analysis.lazy import torch
@@ -24,6 +24,7 @@ class LossContext:
         counted: bool in the shape of the logits' rows, False where a row has no label of its own (padding and
             the later pieces of a word); None where every row counts.
         parts: "attention", "ffn" or "other" for each of them.
+        targets: head name to the classes or positions it should name.
     """
 
     task: torch.Tensor
@@ -32,6 +33,7 @@ class LossContext:
     scores: Sequence[torch.Tensor]
     parts: Sequence[str] = ()
     counted: torch.Tensor | None = None
+    targets: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class LogitDistillation(Part):
 
     title: ClassVar[str] = "logit distillation"
     needs_teacher: ClassVar[bool] = True
+    own_teacher: ClassVar[bool] = False
 
     def value(self, ctx: LossContext) -> torch.Tensor:
         """Returns the unweighted scalar."""

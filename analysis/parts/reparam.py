@@ -41,6 +41,22 @@ class MaskedRows(Masked):
 
 
 @dataclass(frozen=True)
+class Zeroed(Masked):
+    """W' = W while training: pruned weights are set to zero when the mask is applied, and move in between.
+
+    Evaluation, snapshots of a teacher and export see M * W, so that the sparsity they report is there.
+    """
+
+    title: ClassVar[str] = "zero in place, free in between"
+
+    def gate(self, scores: torch.nn.Parameter | None, shape: torch.Size, grid: tuple[int, int]) -> MaskGate:
+        """Returns the parametrization module of one site."""
+        from analysis.parts.gates import ZeroGate
+
+        return ZeroGate(scores, shape, grid)
+
+
+@dataclass(frozen=True)
 class HardConcrete(Part):
     """W' = gate * W with a stochastic gate in [0, 1] while training and its deterministic form at evaluation.
 
@@ -66,4 +82,4 @@ class HardConcrete(Part):
         return HardConcreteGate(scores, shape, grid)
 
 
-Reparam = Masked | MaskedRows | HardConcrete
+Reparam = Masked | MaskedRows | Zeroed | HardConcrete

@@ -20,19 +20,55 @@ class Piece:
         weight: the raw weight, shape [rows, cols].
         grid: pieces of rows and of columns that the units cut it into.
         role: role of the site.
+        start: the pre-trained weight, same shape; only where a score is computed on demand.
+        gradient: g = dL/dw, same shape; only where a score observes steps or measures examples.
+        curvature: H g, same shape; only after two passes.
     """
 
     weight: torch.Tensor
     grid: tuple[int, int]
     role: str = "other"
+    start: torch.Tensor | None = None
+    gradient: torch.Tensor | None = None
+    curvature: torch.Tensor | None = None
+
+
+class Rule(Part):
+    """What every score says about itself; the values here are those of a plain function of the weights.
+
+    Attributes:
+        learned: whether the optimizer trains the state.
+        on_demand: whether scores are computed only when the schedule has moved, by ``measure``; the state
+            then holds the last ones, and a unit that is cut stays cut.
+        observes: whether ``observe`` is called at every step with the clipped gradient, to change the state.
+    """
+
+    learned: ClassVar[bool] = False
+    on_demand: ClassVar[bool] = False
+    observes: ClassVar[bool] = False
+
+    def observe(self, state: torch.Tensor, pieces: Sequence[Piece], rate: float, step: int) -> None:
+        """Changes the state in place by what a step shows: weights, clipped gradients, learning rate."""
+        raise NotImplementedError(f"{type(self).__name__} watches no steps.")
+
+    def passes(self) -> int:
+        """What ``measure`` needs of the loss: 0 nothing, 1 its gradient g, 2 also H g."""
+        return 0
+
+    def sample(self) -> tuple[int, float]:
+        """How many training examples ``measure`` sees, and the temperature of their loss."""
+        return 0, 1.0
+
+    def measure(self, pieces: Sequence[Piece]) -> torch.Tensor:
+        """Returns the scores of now from pieces that hold what was asked for, shape [units]."""
+        raise NotImplementedError(f"{type(self).__name__} is not computed on demand.")
 
 
 @dataclass(frozen=True)
-class Magnitude(Part):
+class Magnitude(Rule):
     """The size of the current weights of a unit: |W| for single weights, else the root of the sum of w**2."""
 
     title: ClassVar[str] = "magnitude |W|"
-    learned: ClassVar[bool] = False
 
     def init(self, units: int, generator: torch.Generator) -> None:
         """Has no state of its own."""
@@ -44,7 +80,7 @@ class Magnitude(Part):
         first = pieces[0]
         if len(pieces) == 1 and first.grid == tuple(first.weight.shape):
             return first.weight.abs().reshape(-1)
-        return _sums(pieces, lambda w: w.square()).sqrt()
+        return sums(pieces, lambda w: w.square()).sqrt()
 
 
 @dataclass(frozen=True)
@@ -64,21 +100,20 @@ class Norm(Magnitude):
         """Returns one score per unit, shape [units]."""
         if self.norm == "l2":
             return super().of(pieces, state)
-        total = _sums(pieces, lambda w: w.abs())
+        total = sums(pieces, lambda w: w.abs())
         return total if self.norm == "l1" else total * (total.numel() / sum(p.weight.numel() for p in pieces))
 
 
-def _sums(pieces: Sequence[Piece], of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+def sums(pieces: Sequence[Piece], of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
     """Sums a function of the weights over all weights of each unit, shape [units]."""
     return torch.stack([reduce(of(p.weight), p.grid) for p in pieces]).sum(0)
 
 
 @dataclass(frozen=True)
-class Random(Part):
+class Random(Rule):
     """A score drawn once from a uniform distribution; the baseline that knows nothing."""
 
     title: ClassVar[str] = "random"
-    learned: ClassVar[bool] = False
 
     def init(self, units: int, generator: torch.Generator) -> torch.Tensor:
         """Returns U(0, 1) per unit, shape [units], drawn from the generator (seeded by the run)."""
@@ -92,7 +127,7 @@ class Random(Part):
 
 
 @dataclass(frozen=True)
-class Movement(Part):
+class Movement(Rule):
     """A score learned by gradient descent through a straight-through mask: dL/dS = G * W, summed over a unit.
 
     Under plain gradient descent with step a the score is S_T = S_0 - a * sum_t G_t * W_t: it rises for

@@ -153,13 +153,17 @@ class TopK(Part):
         """Whether this value of the schedule keeps everything, whatever the scores."""
         return value >= 1
 
-    def choose(self, scores: Sequence[torch.Tensor], value: float) -> list[torch.Tensor]:
+    def choose(
+        self, scores: Sequence[torch.Tensor], value: float, costs: Sequence[int] = ()
+    ) -> list[torch.Tensor]:
         """Returns one bool per unit and site.
 
         Args:
             scores: one flat tensor per site.
             value: fraction to keep, in [0, 1].
+            costs: not looked at; every unit counts as one.
         """
+        del costs
         if self.scope == "global":
             return keep_largest(scores, count_kept(value, sum(s.numel() for s in scores)))
 
@@ -196,13 +200,17 @@ class SigmoidThreshold(Part):
         """Whether this value of the schedule keeps everything, whatever the scores."""
         return value <= 0
 
-    def choose(self, scores: Sequence[torch.Tensor], value: float) -> list[torch.Tensor]:
+    def choose(
+        self, scores: Sequence[torch.Tensor], value: float, costs: Sequence[int] = ()
+    ) -> list[torch.Tensor]:
         """Returns one bool per unit and site.
 
         Args:
             scores: one flat tensor per site.
             value: tau at this moment, in [0, 1).
+            costs: not looked at.
         """
+        del costs
         cut = math.log(value / (1 - value)) if value > 0 else -math.inf
         masks = []
         for s in scores:
@@ -229,9 +237,11 @@ class OpenGate(Part):
         del value
         return False
 
-    def choose(self, scores: Sequence[torch.Tensor], value: float) -> list[torch.Tensor]:
+    def choose(
+        self, scores: Sequence[torch.Tensor], value: float, costs: Sequence[int] = ()
+    ) -> list[torch.Tensor]:
         """Returns one bool per unit and site."""
-        del value
+        del value, costs
         return [s > HardConcrete.closed_below for s in scores]
 
 

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from analysis.recipes import block_movement, dense, l0, magnitude, movement, random, soft_movement
+from analysis.recipes import (
+    block_movement,
+    dense,
+    gradient_flow,
+    l0,
+    magnitude,
+    movement,
+    pins,
+    random,
+    soft_movement,
+)
 from analysis.recipes.base import Recipe
 from analysis.recipes.build import build, card, taught
 
@@ -16,6 +26,8 @@ RECIPES: dict[str, Recipe] = {
         soft_movement.RECIPE,
         l0.RECIPE,
         block_movement.RECIPE,
+        gradient_flow.RECIPE,
+        pins.RECIPE,
     )
 }
 

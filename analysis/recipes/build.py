@@ -65,7 +65,7 @@ def build(
     r = RECIPES[recipe]
     data = task if isinstance(task, TaskSpec) else TaskSpec(source=task)
     parts = r.lineup
-    if teacher:
+    if teacher and parts.distillation is None:
         parts = taught(parts)
     plan: dict[str, Any] = {**COMMON.get(data.source, {}), **(settings or {})}
     if steps is not None:

@@ -9,12 +9,16 @@ from typing import Any, ClassVar
 
 from analysis.errors import SpecError
 from analysis.parts.base import Part, knob
+from analysis.parts.floor import GlobalCut, GlobalWithFloor
+from analysis.parts.flow import Flow
 from analysis.parts.losses import LogitDistillation, Penalty, Task
 from analysis.parts.optim import Optimizer
-from analysis.parts.reparam import HardConcrete, Reparam
-from analysis.parts.schedules import Schedule
+from analysis.parts.reparam import HardConcrete, Reparam, Zeroed
+from analysis.parts.schedules import Cubic, Schedule
 from analysis.parts.scores import Score
 from analysis.parts.select import OpenGate, Select, SigmoidThreshold
+from analysis.parts.selfteach import SelfDistillation
+from analysis.parts.sensitivity import Sensitivity
 from analysis.parts.units import Units
 
 SCHEMA_VERSION = 1
@@ -91,14 +95,14 @@ class Training(Part):
 class LineUp:
     """One part per slot."""
 
-    score: Score
+    score: Score | Flow | Sensitivity
     units: Units
-    select: Select
+    select: Select | GlobalWithFloor | GlobalCut
     schedule: Schedule
     reparam: Reparam
     optimizer: Optimizer
     task: Task = field(default_factory=Task)
-    distillation: LogitDistillation | None = None
+    distillation: LogitDistillation | SelfDistillation | None = None
     penalty: Penalty | None = None
 
     def __post_init__(self) -> None:
@@ -120,6 +124,18 @@ class LineUp:
             raise SpecError(
                 f"penalty is {type(self.penalty).__name__}, which pulls on learned scores, but the score is "
                 f"{type(self.score).__name__}; choose Movement or GateLogit, or no penalty."
+            )
+        if isinstance(self.reparam, Zeroed) and self.score.learned:
+            raise SpecError(
+                "reparam is Zeroed, whose forward pass has no mask through which the learned score "
+                f"{type(self.score).__name__} could get a gradient; choose the reparam Masked, or a score "
+                "that is not learned."
+            )
+        if self.score.passes() and isinstance(self.schedule, Cubic):
+            raise SpecError(
+                f"schedule is Cubic, which cuts at every step, but the score {type(self.score).__name__} is "
+                "measured on training examples at every cut; choose the schedule Rounds or OneShot, or a "
+                "score that needs no measuring."
             )
 
 
@@ -153,7 +169,8 @@ class RunSpec:
             raise SpecError(
                 f"teacher is {self.teacher!r} but no distillation loss uses it; add one or drop the teacher."
             )
-        if self.parts.distillation is not None and not self.teacher:
+        taught = self.parts.distillation
+        if taught is not None and taught.needs_teacher and not self.teacher:
             raise SpecError(
                 "distillation needs a teacher: give a fine-tuned model, as run:ID or a folder, or drop it."
             )

@@ -104,9 +104,10 @@ def test_every_recipe_runs_and_leaves_a_whole_folder(launch: Launch, recipe: str
     sites = json.loads((path / "sites.json").read_text())
     counted = sum(np.unpackbits(np.frombuffer(b, np.uint8)).sum() for b in masks(path).values())
     assert final[0]["keep_prunable"] == pytest.approx(counted / sites["counts"]["prunable"])
-    if RECIPES[recipe].lineup.select.title == "top-k":
+    if RECIPES[recipe].lineup.select.moves_keep:
         wanted = 1.0 if recipe == "dense" else 0.25
-        assert final[0]["keep_prunable"] == wanted
+        unit = 512 if recipe == "gradient_flow" else 1  # a head; the budget is met to within one unit
+        assert 0 <= wanted - final[0]["keep_prunable"] < unit / sites["counts"]["prunable"]
     planes = arrays.load_planes(path / "histograms" / f"{STEPS:06d}.npz")
     for kept, pruned in (("score_kept", "score_pruned"), ("start_kept", "start_pruned")):
         assert int(planes[kept].sum()) == counted
@@ -117,7 +118,7 @@ def test_every_recipe_runs_and_leaves_a_whole_folder(launch: Launch, recipe: str
     assert set(predictions["split"].astype(str)) == {"validation", "test"}
 
 
-@pytest.mark.parametrize("recipe", ["movement", "soft_movement", "l0"])
+@pytest.mark.parametrize("recipe", ["movement", "soft_movement", "l0", "gradient_flow"])
 def test_the_result_is_an_ordinary_folder(launch: Launch, recipe: str) -> None:
     path = launch(recipe)
     train.execute(path, Control())
@@ -155,9 +156,7 @@ def test_a_run_with_removable_units_cuts_them_out_and_says_so(launch: Launch) ->
         torch.testing.assert_close(again.eval()(ids).logits, dense.eval()(ids).logits, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(
-    "recipe", ["random", "magnitude", "movement", "soft_movement", "l0", "block_movement"]
-)
+@pytest.mark.parametrize("recipe", [r for r in RECIPES if r != "dense"])
 def test_stop_and_resume_end_like_a_straight_run(launch: Launch, recipe: str) -> None:
     straight, broken = launch(recipe), launch(recipe)
     train.execute(straight, Control())
@@ -204,7 +203,7 @@ def test_accumulated_gradient_is_the_gradient_of_the_whole_batch(launch: Launch)
         setup.optimizer.step = lambda s=setup, k=kept: k.extend(  # type: ignore[method-assign]
             p.grad.clone() for g in s.optimizer.param_groups for p in g["params"] if p.grad is not None
         )
-        train.one_step(setup, np.arange(8), 0.0)
+        train.one_step(setup, np.arange(8), 0.0, 0)
         gradients.append(kept)
     assert len(gradients[0]) > 20
     for whole, pieces in zip(*gradients, strict=True):
@@ -265,6 +264,10 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         build("movement", "m", "t", settings={"score.type": "Magnitude", "select.type": "SigmoidThreshold"})
     with pytest.raises(SpecError, match=r"reparam is HardConcrete.*select is TopK, which would count others"):
         build("l0", "m", "t", settings={"select.type": "TopK"})
+    with pytest.raises(
+        SpecError, match=r"schedule is Cubic, which cuts at every step, but the score Flow is"
+    ):
+        build("gradient_flow", "m", "t", settings={"schedule.type": "Cubic"})
     with pytest.raises(SpecError, match=r"keep is 0\.5 for the recipe dense"):
         build("dense", "m", "t", keep=0.5)
 
@@ -300,9 +303,10 @@ def test_short_floats_lose_little() -> None:
     assert np.isnan(short(np.array([np.nan], np.float32)))[0]
 
 
-def test_looking_does_not_change_the_run(launch: Launch) -> None:
-    seldom = launch("movement", training__evaluations=0, training__refresh=3)
-    often = launch("movement", training__evaluations=STEPS, training__refresh=3)
+@pytest.mark.parametrize("recipe", ["movement", "gradient_flow"])
+def test_looking_does_not_change_the_run(launch: Launch, recipe: str) -> None:
+    seldom = launch(recipe, training__evaluations=0, training__refresh=3)
+    often = launch(recipe, training__evaluations=STEPS, training__refresh=3)
     for path in (seldom, often):
         train.execute(path, Control())
     assert masks(seldom) == masks(often)

@@ -77,6 +77,14 @@ def points(m: Maker) -> pd.DataFrame:
     return m.frame(w0=m.real(-1), w=m.real(-1), score=m.real(-5, 5), kept=m.flags())
 
 
+def grown(m: Maker) -> pd.DataFrame:
+    return points(m).assign(growth=m.real(-0.1, 0.1))
+
+
+def agreement(m: Maker) -> pd.DataFrame:
+    return m.frame(points=m.whole(), pearson=m.real(-1), spearman=m.real(-1)).iloc[:1]
+
+
 def sites(m: Maker) -> pd.DataFrame:
     weights = m.whole(1000) + 1
     where = {"site": m.names(*(f"s{i}" for i in range(500))), "role": m.names("query", "ffn in", "other")}
@@ -163,6 +171,8 @@ FIGURES: dict[str, Callable[[Maker, bool], go.Figure]] = {
     "weight_score kept": lambda m, d: scatter.weight_score(plane(m), points(m), show="kept", dark=d),
     "weight_score pruned": lambda m, d: scatter.weight_score(plane(m), points(m), show="pruned", dark=d),
     "start_final": lambda m, d: scatter.start_final(plane(m), points(m), dark=d),
+    "growth": lambda m, d: scatter.growth(grown(m), agreement(m), dark=d),
+    "growth kept": lambda m, d: scatter.growth(grown(m), agreement(m), show="kept", title=NAMES[1], dark=d),
     "heat": lambda m, d: layers.heat(sites(m), dark=d),
     "heat sparsity": lambda m, d: layers.heat(sites(m), "sparsity", dark=d),
     "bars": lambda m, d: layers.bars({"movement": sites(m), NAMES[0]: sites(m)}, dark=d),

@@ -41,6 +41,8 @@ def test_fingerprints_do_not_change() -> None:
         "soft_movement": "2425741f",
         "l0": "63cad607",
         "block_movement": "03ca412b",
+        "gradient_flow": "c67803e1",
+        "pins": "877db936",
     }
 
 
