@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from analysis.engine.sites import Site
 from analysis.parts.gates import BiasGate, HardConcreteGate, MaskGate
+from analysis.parts.losses import Reach
 from analysis.parts.scores import Piece
 from analysis.parts.units import Group, Member, expand
 from analysis.spec import LineUp
@@ -80,6 +81,8 @@ class Pruner:
             if own
             else MaskGate(None, weight.shape, grid)
         )
+        if own and self.lineup.select.explores and isinstance(gate, MaskGate):
+            gate.widen()
         self.gates.append(gate.to(weight.device))
         parametrize.register_parametrization(site.module, "weight", gate, unsafe=True)
         bias = getattr(site.module, "bias", None)
@@ -99,12 +102,43 @@ class Pruner:
         """Score tensors the optimizer trains, one per group; none for scores that are not learned."""
         return [s for s in self.states if isinstance(s, nn.Parameter)]
 
+    def weight(self, i: int) -> torch.Tensor:
+        """The dense weight of site i as the model means it, before the mask, detached; what scores see."""
+        return self.gates[i].effective(self.sites[i].weight.detach())
+
+    def reach(self) -> list[Reach]:
+        """The sites whose gradients reach further than the forward pass, with gradients flowing to them."""
+        return [
+            Reach(gate.effective(site.weight), gate.mask, gate.reach)
+            for site, gate in zip(self.sites, self.gates, strict=True)
+            if gate.reach is not None
+        ]
+
+    def decaying(self) -> list[torch.Tensor]:
+        """Stored parameters whose gates apply the weight decay themselves."""
+        return [site.weight for site, gate in zip(self.sites, self.gates, strict=True) if gate.decays]
+
+    @torch.no_grad()
+    def before_step(self) -> None:
+        """Tells every gate that the optimizer is about to move its stored parameter."""
+        for site, gate in zip(self.sites, self.gates, strict=True):
+            gate.before_step(site.weight)
+
+    @torch.no_grad()
+    def after_step(self, decay: float) -> None:
+        """Lets every gate finish the optimizer's step.
+
+        Args:
+            decay: learning rate times weight decay, the share that a weight loses in this step, in [0, 1].
+        """
+        for site, gate in zip(self.sites, self.gates, strict=True):
+            gate.after_step(site.weight, decay)
+
     def unit_scores(self, g: int) -> torch.Tensor:
         """The current scores of group g, shape [units]."""
         group, state = self.groups[g], self.states[g]
         pieces = [
-            Piece(self.sites[m.site].weight.detach().flatten(1), m.grid, self.sites[m.site].role)
-            for m in group.members
+            Piece(self.weight(m.site).flatten(1), m.grid, self.sites[m.site].role) for m in group.members
         ]
         return self.lineup.score.of(pieces, state.detach() if state is not None else None)
 
@@ -129,7 +163,16 @@ class Pruner:
         value = self.scheduled(progress)
         if self.kept == self.total and self.lineup.select.keeps_all(value):
             return  # before the first cut everything is kept, whatever the scores
-        self.write(self.lineup.select.choose([self.unit_scores(g) for g in range(len(self.groups))], value))
+        scores = [self.unit_scores(g) for g in range(len(self.groups))]
+        self.write(self.lineup.select.choose(scores, value))
+        self._write_reach(self.lineup.select.reach(scores, value))
+
+    def _write_reach(self, chosen: Sequence[torch.Tensor] | None) -> None:
+        for group, choice in zip(self.groups, chosen or (), strict=chosen is not None):
+            for member in group.members:
+                reach = self.gates[member.site].reach
+                assert reach is not None
+                reach.copy_(self._spread(choice, member).view(torch.uint8))
 
     @torch.no_grad()
     def write(self, chosen: Sequence[torch.Tensor]) -> None:
@@ -156,16 +199,17 @@ class Pruner:
 
     def hold(self) -> tuple[list[torch.Tensor], int]:
         """The current masks and count, to be put back after a look at other ones."""
-        return [g.mask.clone() for g in self._every_gate()], self.kept
+        return [m.clone() for m in self._every_mask()], self.kept
 
     def put_back(self, held: tuple[list[torch.Tensor], int]) -> None:
         """Restores what ``hold`` returned; selecting anew instead would see scores that have moved since."""
-        for gate, mask in zip(self._every_gate(), held[0], strict=True):
-            gate.mask.copy_(mask)
+        for mask, old in zip(self._every_mask(), held[0], strict=True):
+            mask.copy_(old)
         self.kept = held[1]
 
-    def _every_gate(self) -> list[MaskGate | HardConcreteGate | BiasGate]:
-        return [*self.gates, *(b for b in self.biases if b is not None)]
+    def _every_mask(self) -> list[torch.Tensor]:
+        reaches = [g.reach for g in self.gates if g.reach is not None]
+        return [g.mask for g in self.gates] + [b.mask for b in self.biases if b is not None] + reaches
 
     def thresholds(self) -> list[float]:
         """The lowest score that is kept, per site; NaN where nothing is cut or nothing kept."""

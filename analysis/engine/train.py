@@ -5,11 +5,13 @@ One optimizer step, with every place where a part acts::
     progress = step / steps
     factor   <- optimizer part              learning rates of all groups
     masks    <- schedule, score, select     once per step, never per forward
-    forward      reparam part               raw weight -> effective weight, in every site
+    forward      reparam part               stored parameter -> effective weight, in every site
     loss     <- task, distillation, penalty parts, weighted
     backward     reparam part               straight through to weights and scores
     clip         optimizer part
+    before step  reparam part               remembers what the step must not lose
     step         torch optimizer            weights and scores together
+    after step   reparam part               rescales, decays or takes back the step of a stored parameter
     steer        penalty part               adapts its weight to the fraction kept
     report, evaluate, snapshot, checkpoint  when due; stop when asked
 """
@@ -143,7 +145,9 @@ def _step(s: Setup, indices: np.ndarray, progress: float) -> dict[str, float]:
             for p in g["params"]
         ]
         torch.nn.utils.clip_grad_norm_(clipped, optimizer.clip, foreach=True)
+    s.pruner.before_step()
     s.optimizer.step()
+    s.pruner.after_step(optimizer.lr * optimizer.factor(progress) * optimizer.weight_decay)
     s.optimizer.zero_grad(set_to_none=True)
     if s.steer is not None:
         s.steer.observe(s.pruner.kept / s.pruner.total, progress, optimizer.factor(progress))
@@ -164,6 +168,7 @@ def _losses(s: Setup, indices: np.ndarray) -> dict[str, torch.Tensor]:
         teacher=taught,
         scores=s.pruner.learned_scores(),
         parts=[g.part for g in s.pruner.groups],
+        reach=s.pruner.reach,
     )
     parts = s.spec.parts
     chosen = {"task": parts.task, "distillation": parts.distillation, "penalty": parts.penalty}
@@ -209,7 +214,7 @@ def _report(
     flips = sum(int((a ^ b).count_nonzero()) for a, b in zip(before, now, strict=True)) / s.pruner.total
     progress = min(1.0, step / s.spec.training.steps)
     penalty = _weight(s, "penalty", _ramp(s, progress)) if s.spec.parts.penalty is not None else None
-    scheduled = s.pruner.scheduled(progress) if s.spec.parts.select.title == "top-k" else None
+    scheduled = s.pruner.scheduled(progress) if s.spec.parts.select.by_keep else None
     if s.steer is not None:
         scheduled = s.steer.wanted(progress)
     weights = {name: _weight(s, name, _ramp(s, progress)) for name in terms}

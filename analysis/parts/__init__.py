@@ -11,15 +11,22 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
         for c in (scores.Magnitude, scores.Norm, scores.Random, scores.Movement, scores.GateLogit)
     },
     "units": {c.__name__: c for c in (units.Weight, units.Block, units.Row, units.Column, units.Structure)},
-    "select": {c.__name__: c for c in (select.TopK, select.SigmoidThreshold, select.OpenGate)},
+    "select": {
+        c.__name__: c for c in (select.TopK, select.TopKast, select.SigmoidThreshold, select.OpenGate)
+    },
     "schedule": {c.__name__: c for c in (schedules.Cubic, schedules.Constant, schedules.OneShot)},
-    "reparam": {c.__name__: c for c in (reparam.Masked, reparam.MaskedRows, reparam.HardConcrete)},
+    "reparam": {
+        c.__name__: c for c in (reparam.Masked, reparam.MaskedRows, reparam.SignedPower, reparam.HardConcrete)
+    },
     "optimizer": {c.__name__: c for c in (optim.AdamW,)},
 }
 LOSSES: dict[str, dict[str, type[Part]]] = {
     "task": {c.__name__: c for c in (losses.Task,)},
     "distillation": {c.__name__: c for c in (losses.LogitDistillation,)},
-    "penalty": {c.__name__: c for c in (losses.SigmoidPenalty, losses.BalancedPenalty, losses.GatePenalty)},
+    "penalty": {
+        c.__name__: c
+        for c in (losses.SigmoidPenalty, losses.BalancedPenalty, losses.GatePenalty, losses.TopKastPenalty)
+    },
 }
 
 __all__ = ["LOSSES", "SLOTS", "Knob", "Part", "checked", "knob", "knobs"]
