@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 from analysis.errors import SpecError
 from analysis.parts.base import Part, knob
-from analysis.parts.losses import LogitDistillation, Penalty, Task
+from analysis.parts.losses import LogitDistillation, Penalty, Task, TopKastPenalty
 from analysis.parts.optim import Optimizer
 from analysis.parts.reparam import HardConcrete, Reparam
 from analysis.parts.schedules import Schedule
-from analysis.parts.scores import Score
-from analysis.parts.select import OpenGate, Select, SigmoidThreshold
+from analysis.parts.scores import Magnitude, Score
+from analysis.parts.select import OpenGate, Select, SigmoidThreshold, TopKast
 from analysis.parts.units import Units
 
 SCHEMA_VERSION = 1
@@ -116,7 +116,18 @@ class LineUp:
                 f"is {type(self.select).__name__}, which would count others; choose OpenGate, or the reparam "
                 "Masked."
             )
-        if self.penalty is not None and not self.score.learned:
+        if isinstance(self.select, TopKast) and not isinstance(self.score, Magnitude):
+            raise SpecError(
+                "select is TopKast, where explored weights grow until they outrank kept ones, but the score "
+                f"is {type(self.score).__name__}, which their growth does not raise; choose Magnitude or "
+                "Norm, or the select TopK."
+            )
+        if isinstance(self.penalty, TopKastPenalty) and not isinstance(self.select, TopKast):
+            raise SpecError(
+                f"penalty is TopKastPenalty, which needs explored weights, but select is "
+                f"{type(self.select).__name__}, which has none; choose the select TopKast, or no penalty."
+            )
+        if self.penalty is not None and self.penalty.needs_scores and not self.score.learned:
             raise SpecError(
                 f"penalty is {type(self.penalty).__name__}, which pulls on learned scores, but the score is "
                 f"{type(self.score).__name__}; choose Movement or GateLogit, or no penalty."
