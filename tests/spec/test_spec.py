@@ -40,6 +40,7 @@ def test_fingerprints_do_not_change() -> None:
         "movement": "7a0cd176",
         "soft_movement": "2425741f",
         "l0": "63cad607",
+        "powerprop": "00ca9535",
     }
 
 
