@@ -12,11 +12,13 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from analysis.engine import scoring
 from analysis.engine.measure import Measurer
 from analysis.engine.sites import Site
 from analysis.parts.gates import BiasGate, HardConcreteGate, MaskGate
+from analysis.parts.losses import Reach
 from analysis.parts.scores import Piece
-from analysis.parts.units import Group, Member, expand, reduce
+from analysis.parts.units import Group, Member, expand
 from analysis.spec import LineUp
 
 
@@ -101,6 +103,8 @@ class Pruner:
             if own
             else MaskGate(None, weight.shape, grid)
         )
+        if own and self.lineup.select.explores and isinstance(gate, MaskGate):
+            gate.widen()
         self.gates.append(gate.to(weight.device))
         parametrize.register_parametrization(site.module, "weight", gate, unsafe=True)
         bias = getattr(site.module, "bias", None)
@@ -120,12 +124,43 @@ class Pruner:
         """Score tensors the optimizer trains, one per group; none for scores that are not learned."""
         return [s for s in self.states if isinstance(s, nn.Parameter)]
 
+    def weight(self, i: int) -> torch.Tensor:
+        """The dense weight of site i as the model means it, before the mask, detached; what scores see."""
+        return self.gates[i].effective(self.sites[i].weight.detach())
+
+    def reach(self) -> list[Reach]:
+        """The sites whose gradients reach further than the forward pass, with gradients flowing to them."""
+        return [
+            Reach(gate.effective(site.weight), gate.mask, gate.reach)
+            for site, gate in zip(self.sites, self.gates, strict=True)
+            if gate.reach is not None
+        ]
+
+    def decaying(self) -> list[torch.Tensor]:
+        """Stored parameters whose gates apply the weight decay themselves."""
+        return [site.weight for site, gate in zip(self.sites, self.gates, strict=True) if gate.decays]
+
+    @torch.no_grad()
+    def before_step(self) -> None:
+        """Tells every gate that the optimizer is about to move its stored parameter."""
+        for site, gate in zip(self.sites, self.gates, strict=True):
+            gate.before_step(site.weight)
+
+    @torch.no_grad()
+    def after_step(self, decay: float) -> None:
+        """Lets every gate finish the optimizer's step.
+
+        Args:
+            decay: learning rate times weight decay, the share that a weight loses in this step, in [0, 1].
+        """
+        for site, gate in zip(self.sites, self.gates, strict=True):
+            gate.after_step(site.weight, decay)
+
     def unit_scores(self, g: int) -> torch.Tensor:
         """The current scores of group g, shape [units]."""
         group, state = self.groups[g], self.states[g]
         pieces = [
-            Piece(self.sites[m.site].weight.detach().flatten(1), m.grid, self.sites[m.site].role)
-            for m in group.members
+            Piece(self.weight(m.site).flatten(1), m.grid, self.sites[m.site].role) for m in group.members
         ]
         return self.lineup.score.of(pieces, state.detach() if state is not None else None)
 
@@ -156,60 +191,19 @@ class Pruner:
         if self.lineup.score.on_demand:
             if value == self.cut:
                 return
-            scores = self._measured()
+            scores = scoring.measured(self)
         else:
             scores = [self.unit_scores(g) for g in range(len(self.groups))]
         self.cut = value
         self.write(self.lineup.select.choose(scores, value, [g.weights for g in self.groups]))
+        self._write_reach(self.lineup.select.reach(scores, value))
 
-    def _measured(self) -> list[torch.Tensor]:
-        """Computes the scores of all groups now; -inf for units that are cut, whose last score is kept."""
-        weights = [s.weight for s in self.sites]
-        passes = self.lineup.score.passes()
-        slopes, bends = self.measure(weights, passes) if self.measure and passes else (None, None)
-        found = []
-        for g, group in enumerate(self.groups):
-            pieces = [
-                Piece(
-                    weights[m.site].detach().flatten(1),
-                    m.grid,
-                    self.sites[m.site].role,
-                    self.start[m.site].to(weights[m.site].device).flatten(1) if self.start else None,
-                    slopes[m.site].flatten(1) if slopes else None,
-                    bends[m.site].flatten(1) if bends else None,
-                )
-                for m in group.members
-            ]
-            now, before, alive = self.lineup.score.measure(pieces), self.states[g], self._alive(group)
-            # New tensors, so that what ``hold`` has returned stays as it was.
-            self.states[g] = now if before is None else torch.where(alive, now, before)
-            found.append(now.masked_fill(~alive, -torch.inf))
-        return found
-
-    def _alive(self, group: Group) -> torch.Tensor:
-        """Which units of a group the masks keep, shape [units]."""
-        member = group.members[0]
-        return reduce(self.gates[member.site].mask.flatten(1), member.grid) > 0
-
-    @torch.no_grad()
-    def observe(self, rate: float, step: int) -> None:
-        """Shows a score that watches every step the weights and their clipped gradients.
-
-        Args:
-            rate: learning rate of the weights at this step.
-            step: number of the step, from 0.
-        """
-        for group, state in zip(self.groups, self.states, strict=True):
-            pieces = []
-            for m in group.members:
-                weight = self.sites[m.site].weight
-                slope = weight.grad if weight.grad is not None else torch.zeros_like(weight)
-                role = self.sites[m.site].role
-                pieces.append(
-                    Piece(weight.detach().flatten(1), m.grid, role, gradient=slope.detach().flatten(1))
-                )
-            assert state is not None
-            self.lineup.score.observe(state, pieces, rate, step)
+    def _write_reach(self, chosen: Sequence[torch.Tensor] | None) -> None:
+        for group, choice in zip(self.groups, chosen or (), strict=chosen is not None):
+            for member in group.members:
+                reach = self.gates[member.site].reach
+                assert reach is not None
+                reach.copy_(self._spread(choice, member).view(torch.uint8))
 
     @torch.no_grad()
     def settle(self) -> None:
@@ -244,12 +238,12 @@ class Pruner:
 
     def hold(self) -> Held:
         """The current masks, count and scores, to be put back after a look at other ones."""
-        return Held([g.mask.clone() for g in self._every_gate()], self.kept, self.cut, list(self.states))
+        return Held([m.clone() for m in self._every_mask()], self.kept, self.cut, list(self.states))
 
     def put_back(self, held: Held) -> None:
         """Restores what ``hold`` returned; selecting anew instead would see scores that have moved since."""
-        for gate, mask in zip(self._every_gate(), held.masks, strict=True):
-            gate.mask.copy_(mask)
+        for mask, old in zip(self._every_mask(), held.masks, strict=True):
+            mask.copy_(old)
         self.kept, self.cut, self.states = held.kept, held.cut, list(held.states)
 
     def memory(self) -> dict[str, Any]:
@@ -265,8 +259,9 @@ class Pruner:
             if state is not None:
                 self.states[g] = state.to(self.sites[0].weight.device)
 
-    def _every_gate(self) -> list[MaskGate | HardConcreteGate | BiasGate]:
-        return [*self.gates, *(b for b in self.biases if b is not None)]
+    def _every_mask(self) -> list[torch.Tensor]:
+        reaches = [g.reach for g in self.gates if g.reach is not None]
+        return [g.mask for g in self.gates] + [b.mask for b in self.biases if b is not None] + reaches
 
     def thresholds(self) -> list[float]:
         """The lowest score that is kept, per site; NaN where nothing is cut or nothing kept."""

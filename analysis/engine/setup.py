@@ -157,9 +157,10 @@ def _optimizer(spec: RunSpec, model: nn.Module, pruner: Pruner) -> torch.optim.O
     own = {id(s) for s in scores}
     trained = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
     score_lr = float(getattr(spec.parts.score, "lr", spec.parts.optimizer.lr))
-    return spec.parts.optimizer.build(
-        [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2], scores, score_lr
-    )
+    by_gates = {id(p) for p in pruner.decaying()}
+    decayed = [p for p in trained if p.ndim >= 2 and id(p) not in by_gates]
+    undecayed = [p for p in trained if p.ndim < 2 or id(p) in by_gates]
+    return spec.parts.optimizer.build(decayed, undecayed, scores, score_lr)
 
 
 def describe_sites(path: Path, setup: Setup) -> None:

@@ -60,7 +60,7 @@ class Site:
 
     @property
     def weight(self) -> torch.Tensor:
-        """The raw weight, before any mask."""
+        """The stored parameter: the weight itself unless a gate takes it for something else."""
         if hasattr(self.module, "parametrizations"):
             raw: torch.Tensor = self.module.parametrizations["weight"].original  # type: ignore[index,union-attr]
             return raw

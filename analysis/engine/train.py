@@ -7,12 +7,14 @@ One optimizer step, with every place where a part acts::
     masks    <- schedule, score, select     once per step when due, never per forward; a score on demand
                                             measures the loss on examples when the schedule has moved
     settle       reparam part               zeros into the weights, where the forward has no mask
-    forward      reparam part               raw weight -> effective weight, in every site
+    forward      reparam part               stored parameter -> effective weight, in every site
     loss     <- task, distillation, penalty parts, weighted
     backward     reparam part               straight through to weights and scores
     clip         optimizer part
     observe      score part                 clipped gradients and learning rate, before the weights move
+    before step  reparam part               remembers what the step must not lose
     step         torch optimizer            weights and scores together
+    after step   reparam part               rescales, decays or takes back the step of a stored parameter
     steer        penalty part               adapts its weight to the fraction kept
     report, evaluate, snapshot, checkpoint  when due; stop when asked; an evaluation may make a new teacher
 """
@@ -20,7 +22,6 @@ One optimizer step, with every place where a part acts::
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,14 @@ import torch
 from torch.nn.utils import parametrize
 
 from analysis import spec as specs
-from analysis.engine import checkpoints, export, removal, snapshots
+from analysis.engine import checkpoints, finish, scoring
 from analysis.engine.diary import Control, Diary
-from analysis.engine.evaluate import TARGETS, Evaluation, evaluate, in_precision
+from analysis.engine.evaluate import TARGETS, evaluate, in_precision
 from analysis.engine.order import batches_from
 from analysis.engine.setup import Setup, describe_sites, prepare
 from analysis.engine.tasks_token import IGNORED
 from analysis.errors import LabError
 from analysis.parts.losses import LossContext
-from analysis.store import arrays
 from analysis.store.layout import read_json
 
 LINES = 100  # loss lines a run writes at most
@@ -78,7 +78,7 @@ def execute(path: Path, control: Control) -> None:
         diary.write("resume", first)
     diary.write("phase", first, phase="training")
     _train(setup, first, path, diary, control)
-    _finish(setup, path, diary)
+    finish.finish(setup, path, diary)
 
 
 def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> None:
@@ -113,7 +113,7 @@ def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> 
         if step + 1 in glances and step + 1 < plan.steps:
             _glance(s, step + 1, diary)
         if step + 1 in pictures:
-            _picture(s, step + 1, path, diary)
+            finish.picture(s, step + 1, path, diary)
     pruner.refresh(1.0)
     pruner.settle()
     # A run that is killed while it finishes need not train again.
@@ -149,8 +149,10 @@ def one_step(s: Setup, indices: np.ndarray, progress: float, step: int) -> dict[
         ]
         torch.nn.utils.clip_grad_norm_(clipped, optimizer.clip, foreach=True)
     if s.spec.parts.score.observes:
-        s.pruner.observe(optimizer.lr * optimizer.factor(progress), step)
+        scoring.observe(s.pruner, optimizer.lr * optimizer.factor(progress), step)
+    s.pruner.before_step()
     s.optimizer.step()
+    s.pruner.after_step(optimizer.lr * optimizer.factor(progress) * optimizer.weight_decay)
     s.optimizer.zero_grad(set_to_none=True)
     if s.steer is not None:
         s.steer.observe(s.pruner.kept / s.pruner.total, progress, optimizer.factor(progress))
@@ -173,6 +175,7 @@ def _losses(s: Setup, indices: np.ndarray) -> dict[str, torch.Tensor]:
         parts=[g.part for g in s.pruner.groups],
         counted=_counted(batch.get("labels"), out),
         targets={h: batch[t] for h, t in zip(HEADS, TARGETS, strict=True) if t in batch},
+        reach=s.pruner.reach,
     )
     parts = s.spec.parts
     chosen = {"task": parts.task, "distillation": parts.distillation, "penalty": parts.penalty}
@@ -219,7 +222,7 @@ def _report(
     flips = sum(int((a ^ b).count_nonzero()) for a, b in zip(before, now, strict=True)) / s.pruner.total
     progress = min(1.0, step / s.spec.training.steps)
     penalty = _weight(s, "penalty", _ramp(s, progress)) if s.spec.parts.penalty is not None else None
-    scheduled = s.pruner.scheduled(progress) if s.spec.parts.select.moves_keep else None
+    scheduled = s.pruner.scheduled(progress) if s.spec.parts.select.by_keep else None
     if s.steer is not None:
         scheduled = s.steer.wanted(progress)
     weights = {name: _weight(s, name, _ramp(s, progress)) for name in terms}
@@ -237,20 +240,6 @@ def _report(
     return now
 
 
-def _scored(s: Setup, split_name: str, result: Evaluation, examples: int, cut: str) -> dict[str, Any]:
-    return {
-        "split": split_name,
-        "cut": cut,
-        "metric": s.data.metric,
-        "value": result.value,
-        "metrics": result.metrics,
-        "examples": examples,
-        "floor": s.data.floor,
-        "keep_target": s.spec.keep,
-        **s.counts.keeps(s.pruner.kept),
-    }
-
-
 def _glance(s: Setup, step: int, diary: Diary) -> None:
     """Evaluates on a part of the development split: with the masks of now, and as if cut to the target now.
 
@@ -264,43 +253,8 @@ def _glance(s: Setup, step: int, diary: Diary) -> None:
             s.pruner.refresh(1.0)
         with parametrize.cached():
             found = evaluate(s.model, s.glance, s.data, device=str(s.device), precision=s.precision)
-        diary.write("eval", step, **_scored(s, "validation", found, len(s.glance), cut))
+        diary.write("eval", step, **finish.scored(s, "validation", found, len(s.glance), cut))
         if cut == "current" and s.tutor is not None:
             s.tutor.consider(found.value, step / s.spec.training.steps, s.model, s.pruner)
     s.pruner.put_back(held)
     s.model.train()
-
-
-def _picture(s: Setup, step: int, path: Path, diary: Diary) -> None:
-    snapshots.write(path, step, s.pruner, s.start, s.spec.training.points)
-    diary.write("snapshot", step, number=step)
-
-
-def _finish(s: Setup, path: Path, diary: Diary) -> None:
-    steps = s.spec.training.steps
-    _picture(s, steps, path, diary)
-    diary.write("phase", steps, phase="saving")
-    s.pruner.finalise()
-    diary.write("phase", steps, phase="evaluating")
-    results: dict[str, Evaluation] = {}
-    for name, split in (("validation", s.data.validation), ("test", s.data.test)):
-        results[name] = evaluate(s.model, split, s.data, device=str(s.device), precision=s.precision)
-        diary.write("eval", steps, **_scored(s, name, results[name], len(split), "final"))
-    arrays.save_predictions(path / "predictions.parquet", _predictions(s, results))
-    export.save(path, s, {name: r.metrics for name, r in results.items()})
-    if s.spec.parts.units.removable:
-        diary.write("removal", steps, **removal.remove(path, s))
-
-
-def _predictions(s: Setup, results: dict[str, Evaluation]) -> dict[str, np.ndarray]:
-    kept = s.pruner.kept / s.pruner.total
-    parts: Iterator[dict[str, np.ndarray]] = (
-        {
-            **r.predictions,
-            "keep": np.full(len(r.predictions["row"]), kept, np.float32),
-            "split": np.full(len(r.predictions["row"]), name, dtype=object),
-        }
-        for name, r in results.items()
-    )
-    columns = list(parts)
-    return {key: np.concatenate([c[key] for c in columns]) for key in columns[0]}

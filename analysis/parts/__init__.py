@@ -35,6 +35,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
         c.__name__: c
         for c in (
             select.TopK,
+            select.TopKast,
             select.SigmoidThreshold,
             select.OpenGate,
             floor.GlobalWithFloor,
@@ -52,14 +53,24 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
         )
     },
     "reparam": {
-        c.__name__: c for c in (reparam.Masked, reparam.MaskedRows, reparam.Zeroed, reparam.HardConcrete)
+        c.__name__: c
+        for c in (
+            reparam.Masked,
+            reparam.MaskedRows,
+            reparam.Zeroed,
+            reparam.SignedPower,
+            reparam.HardConcrete,
+        )
     },
     "optimizer": {c.__name__: c for c in (optim.AdamW,)},
 }
 LOSSES: dict[str, dict[str, type[Part]]] = {
     "task": {c.__name__: c for c in (losses.Task,)},
     "distillation": {c.__name__: c for c in (losses.LogitDistillation, selfteach.SelfDistillation)},
-    "penalty": {c.__name__: c for c in (losses.SigmoidPenalty, losses.BalancedPenalty, losses.GatePenalty)},
+    "penalty": {
+        c.__name__: c
+        for c in (losses.SigmoidPenalty, losses.BalancedPenalty, losses.GatePenalty, losses.TopKastPenalty)
+    },
 }
 
 __all__ = ["LOSSES", "SLOTS", "Knob", "Part", "checked", "knob", "knobs"]

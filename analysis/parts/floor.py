@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from analysis.lazy import torch
-from analysis.parts.base import Part, knob
-from analysis.parts.select import count_kept, keep_largest, kth_largest
+from analysis.parts.base import knob
+from analysis.parts.select import Selection, count_kept, keep_largest, kth_largest
 
 
 def protected(scores: Sequence[torch.Tensor], floor: float, keep: float) -> list[torch.Tensor]:
@@ -56,7 +56,7 @@ def strictly_below(scores: Sequence[torch.Tensor], keep: float) -> list[torch.Te
 
 
 @dataclass(frozen=True)
-class GlobalCut(Part):
+class GlobalCut(Selection):
     """One cut through the scores of all groups.
 
     The rule exact keeps exactly floor(keep * n) units, ties to the lower index; faithful prunes strictly
@@ -66,7 +66,7 @@ class GlobalCut(Part):
     rule: str = knob("exact", "exact count, or the threshold of the reference", choices=("exact", "faithful"))
 
     title: ClassVar[str] = "one cut through all layers"
-    moves_keep: ClassVar[bool] = True
+    by_keep: ClassVar[bool] = True
 
     def span(self, keep: float) -> tuple[float, float]:
         """Start and end of what the schedule moves: the fraction kept, from 1 to keep."""
@@ -114,7 +114,7 @@ def fill(order: Sequence[int], costs: Sequence[int], budget: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class GlobalWithFloor(Part):
+class GlobalWithFloor(Selection):
     """Ranks the units of all groups together and keeps the best, as many as the budget of weights allows.
 
     With units of one size exactly floor(keep * n) are kept. With units of several sizes they are taken from
@@ -127,7 +127,7 @@ class GlobalWithFloor(Part):
     floor: float = knob(0.05, "share of each layer's units that is safe, best first", low=0, high=1)
 
     title: ClassVar[str] = "all layers at once, with a floor per layer"
-    moves_keep: ClassVar[bool] = True
+    by_keep: ClassVar[bool] = True
 
     def span(self, keep: float) -> tuple[float, float]:
         """Start and end of what the schedule moves: the fraction kept, from 1 to keep."""

@@ -17,7 +17,7 @@ class Piece:
     """What a score may look at of one site that the units of a group reach into.
 
     Attributes:
-        weight: the raw weight, shape [rows, cols].
+        weight: the dense weight as the model means it, before any mask, shape [rows, cols].
         grid: pieces of rows and of columns that the units cut it into.
         role: role of the site.
         start: the pre-trained weight, same shape; only where a score is computed on demand.

@@ -132,8 +132,25 @@ def _settle_ties(arrays: list[np.ndarray], masks: list[np.ndarray], threshold: f
             return
 
 
+class Selection(Part):
+    """What every selection says of itself.
+
+    Attributes:
+        by_keep: whether the schedule moves the fraction kept.
+        explores: whether weights beyond the kept ones get gradients too; ``reach`` then names them.
+    """
+
+    by_keep: ClassVar[bool] = False
+    explores: ClassVar[bool] = False
+
+    def reach(self, scores: Sequence[torch.Tensor], value: float) -> list[torch.Tensor] | None:
+        """Returns the units that get gradients, as ``choose`` does; None when they are the kept ones."""
+        del scores, value
+        return None
+
+
 @dataclass(frozen=True)
-class TopK(Part):
+class TopK(Selection):
     """Keeps exactly floor(keep * n) units with the highest scores, per matrix (local) or over all of them
     (global).
     """
@@ -143,7 +160,7 @@ class TopK(Part):
     )
 
     title: ClassVar[str] = "top-k"
-    moves_keep: ClassVar[bool] = True
+    by_keep: ClassVar[bool] = True
 
     def span(self, keep: float) -> tuple[float, float]:
         """Start and end of what the schedule moves: the fraction kept, from 1 to keep."""
@@ -178,7 +195,34 @@ class TopK(Part):
 
 
 @dataclass(frozen=True)
-class SigmoidThreshold(Part):
+class TopKast(TopK):
+    """Top-k in the forward pass, a larger top-k in the backward pass (Top-KAST).
+
+    With D the fraction kept and M the fraction explored: the model computes with A, the best D, gradients
+    reach B, the best D + M, and what is outside B is frozen but stored. A weight of B that outgrows one of A
+    takes its place.
+    Source: Jayakumar, Pascanu, Rae, Osindero, Elsen 2020.
+    """
+
+    explore: float = knob(
+        0.1, "weights beyond the kept ones that get gradients", unit="of the weights", low=0, high=1
+    )
+
+    title: ClassVar[str] = "top-k, gradients reach further"
+    explores: ClassVar[bool] = True
+
+    def reach(self, scores: Sequence[torch.Tensor], value: float) -> list[torch.Tensor] | None:
+        """Returns B, one bool per unit and group; it holds all of A.
+
+        Args:
+            scores: one flat tensor per group.
+            value: fraction kept, in [0, 1].
+        """
+        return self.choose(scores, min(1.0, value + self.explore))
+
+
+@dataclass(frozen=True)
+class SigmoidThreshold(Selection):
     """Keeps the units with sigma(S) > tau, and never fewer than a floor per matrix.
 
     tau = 0.1 is S > -2.1972; tau = 0 keeps everything. The floor int(min_keep * n) + 1 is the reference's;
@@ -189,7 +233,7 @@ class SigmoidThreshold(Part):
     min_keep: float = knob(0.005, "floor per matrix", unit="of its weights", low=0, high=1)
 
     title: ClassVar[str] = "sigmoid threshold"
-    moves_keep: ClassVar[bool] = False
+    by_keep: ClassVar[bool] = False
 
     def span(self, keep: float) -> tuple[float, float]:
         """Start and end of what the schedule moves: tau, from 0 to its final value."""
@@ -221,11 +265,11 @@ class SigmoidThreshold(Part):
 
 
 @dataclass(frozen=True)
-class OpenGate(Part):
+class OpenGate(Selection):
     """Keeps the weights whose hard-concrete gate is open at evaluation: S > ln(-low / high) = -2.3979."""
 
     title: ClassVar[str] = "open gates"
-    moves_keep: ClassVar[bool] = False
+    by_keep: ClassVar[bool] = False
 
     def span(self, keep: float) -> tuple[float, float]:
         """Nothing is moved by the schedule."""
@@ -245,4 +289,4 @@ class OpenGate(Part):
         return [s > HardConcrete.closed_below for s in scores]
 
 
-Select = TopK | SigmoidThreshold | OpenGate
+Select = TopK | TopKast | SigmoidThreshold | OpenGate

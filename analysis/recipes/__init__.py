@@ -10,6 +10,7 @@ from analysis.recipes import (
     magnitude,
     movement,
     pins,
+    powerprop,
     random,
     soft_movement,
 )
@@ -28,6 +29,7 @@ RECIPES: dict[str, Recipe] = {
         block_movement.RECIPE,
         gradient_flow.RECIPE,
         pins.RECIPE,
+        powerprop.RECIPE,
     )
 }
 

@@ -13,13 +13,14 @@ from analysis.parts.floor import GlobalCut, GlobalWithFloor
 from analysis.parts.flow import Flow
 from analysis.parts.losses import LogitDistillation, Penalty, Task
 from analysis.parts.optim import Optimizer
-from analysis.parts.reparam import HardConcrete, Reparam, Zeroed
-from analysis.parts.schedules import Cubic, Schedule
+from analysis.parts.reparam import Reparam
+from analysis.parts.schedules import Schedule
 from analysis.parts.scores import Score
-from analysis.parts.select import OpenGate, Select, SigmoidThreshold
+from analysis.parts.select import Select
 from analysis.parts.selfteach import SelfDistillation
 from analysis.parts.sensitivity import Sensitivity
 from analysis.parts.units import Units
+from analysis.spec import combinations
 
 SCHEMA_VERSION = 1
 KINDS = (
@@ -106,37 +107,7 @@ class LineUp:
     penalty: Penalty | None = None
 
     def __post_init__(self) -> None:
-        for slot in ("select", "reparam"):
-            needs_learned = isinstance(getattr(self, slot), SigmoidThreshold | OpenGate | HardConcrete)
-            if needs_learned and not self.score.learned:
-                raise SpecError(
-                    f"{slot} is {type(getattr(self, slot)).__name__}, which needs a learned score, but the "
-                    f"score is {type(self.score).__name__}; choose Movement or GateLogit, or another {slot}."
-                )
-        if isinstance(self.reparam, HardConcrete) and not isinstance(self.select, OpenGate):
-            raise SpecError(
-                "reparam is HardConcrete, whose gates decide by themselves which weights are zero, but "
-                "select "
-                f"is {type(self.select).__name__}, which would count others; choose OpenGate, or the reparam "
-                "Masked."
-            )
-        if self.penalty is not None and not self.score.learned:
-            raise SpecError(
-                f"penalty is {type(self.penalty).__name__}, which pulls on learned scores, but the score is "
-                f"{type(self.score).__name__}; choose Movement or GateLogit, or no penalty."
-            )
-        if isinstance(self.reparam, Zeroed) and self.score.learned:
-            raise SpecError(
-                "reparam is Zeroed, whose forward pass has no mask through which the learned score "
-                f"{type(self.score).__name__} could get a gradient; choose the reparam Masked, or a score "
-                "that is not learned."
-            )
-        if self.score.passes() and isinstance(self.schedule, Cubic):
-            raise SpecError(
-                f"schedule is Cubic, which cuts at every step, but the score {type(self.score).__name__} is "
-                "measured on training examples at every cut; choose the schedule Rounds or OneShot, or a "
-                "score that needs no measuring."
-            )
+        combinations.check(self)
 
 
 @dataclass(frozen=True)

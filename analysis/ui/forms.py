@@ -19,11 +19,11 @@ SLOT_TITLES = {
     "units": "Units: what is pruned together",
     "select": "Selection: which scores stay",
     "schedule": "Schedule: when it is cut",
-    "reparam": "Mask: how a pruned weight is written",
+    "reparam": "Mask: from the stored weight to the one that computes",
     "optimizer": "Optimizer",
     "task": "Loss of the task",
     "distillation": "Loss against the teacher",
-    "penalty": "Penalty on the scores",
+    "penalty": "Penalty on scores or weights",
 }
 
 

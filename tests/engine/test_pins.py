@@ -82,13 +82,13 @@ def test_weights_move_between_two_cuts_and_an_evaluation_sees_the_mask(setup: Pr
         if step % 2 == 0:
             pruner.refresh(step / 20)
             pruner.settle()
-        train._step(made, np.arange(8), step / 20, step)
+        train.one_step(made, np.arange(8), step / 20, step)
     held = [s.weight.detach().clone() for s in pruner.sites]
     pruner.refresh(1.0)  # what a look at the final cut does
     assert all(torch.equal(s.weight, w) for s, w in zip(pruner.sites, held, strict=True))
     pruner.settle()
     before = zeros([s.weight for s in pruner.sites])
-    train._step(made, np.arange(8), 0.35, 7)
+    train.one_step(made, np.arange(8), 0.35, 7)
     assert before == 4096 - 1024 > zeros([s.weight for s in pruner.sites])
     batch = made.data.train.batch(np.arange(8))
     with torch.no_grad():

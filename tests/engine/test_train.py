@@ -104,7 +104,7 @@ def test_every_recipe_runs_and_leaves_a_whole_folder(launch: Launch, recipe: str
     sites = json.loads((path / "sites.json").read_text())
     counted = sum(np.unpackbits(np.frombuffer(b, np.uint8)).sum() for b in masks(path).values())
     assert final[0]["keep_prunable"] == pytest.approx(counted / sites["counts"]["prunable"])
-    if RECIPES[recipe].lineup.select.moves_keep:
+    if RECIPES[recipe].lineup.select.by_keep:
         wanted = 1.0 if recipe == "dense" else 0.25
         unit = 512 if recipe == "gradient_flow" else 1  # a head; the budget is met to within one unit
         assert 0 <= wanted - final[0]["keep_prunable"] < unit / sites["counts"]["prunable"]
@@ -118,7 +118,7 @@ def test_every_recipe_runs_and_leaves_a_whole_folder(launch: Launch, recipe: str
     assert set(predictions["split"].astype(str)) == {"validation", "test"}
 
 
-@pytest.mark.parametrize("recipe", ["movement", "soft_movement", "l0", "gradient_flow"])
+@pytest.mark.parametrize("recipe", ["movement", "soft_movement", "l0", "gradient_flow", "powerprop"])
 def test_the_result_is_an_ordinary_folder(launch: Launch, recipe: str) -> None:
     path = launch(recipe)
     train.execute(path, Control())
@@ -170,6 +170,64 @@ def test_stop_and_resume_end_like_a_straight_run(launch: Launch, recipe: str) ->
         straight / "model" / "model.safetensors"
     ).read_bytes()
     assert [row["step"] for row in events(broken, "resume")] == [7, 13]
+
+
+EXPLORING = {
+    "select__type": "TopKast",
+    "select__explore": 0.2,
+    "penalty__type": "TopKastPenalty",
+    "schedule__type": "Constant",
+    "optimizer__weight_decay": 0.1,
+    "optimizer__lr": 1e-4,
+}
+
+
+@pytest.mark.parametrize("recipe", ["magnitude", "powerprop"])
+def test_topkast_keeps_its_count_freezes_the_rest_and_resumes(launch: Launch, recipe: str) -> None:
+    straight, broken = launch(recipe, **EXPLORING), launch(recipe, **EXPLORING)
+    train.execute(straight, Control())
+    with pytest.raises(train.Stopped):
+        train.execute(broken, Control(stop_at=7))
+    train.execute(broken, Control())
+    assert masks(broken) == masks(straight)
+    loss = events(straight, "loss")[0]
+    assert (loss["keep"], loss["kept"]) == (0.25, 0.25)
+    assert loss["terms"]["penalty"] > 0 and loss["penalty_weight"] == 1e-4
+    points = arrays.load_points(straight / "points" / f"{STEPS:06d}.parquet")
+    still = points["w"] == points["w0"]
+    if recipe == "powerprop":  # through the root and back
+        still = np.abs(points["w"] - points["w0"]) < 1e-7
+    assert 0.4 < still.mean() < 0.55  # at the end 0.55 of the weights are out of reach; some were in it once
+    assert not still[points["kept"]].all()
+
+
+def test_a_power_of_one_is_magnitude_bit_for_bit(launch: Launch) -> None:
+    plan = {"optimizer__weight_decay": 0.1}
+    plain, power = launch("magnitude", **plan), launch("powerprop", reparam__alpha=1, **plan)
+    for path in (plain, power):
+        train.execute(path, Control())
+    assert masks(plain) == masks(power)
+    assert (plain / "model" / "model.safetensors").read_bytes() == (
+        power / "model" / "model.safetensors"
+    ).read_bytes()
+
+
+def test_weight_decay_reaches_powered_weights_once(launch: Launch) -> None:
+    """Without a gradient only decay is left, and it takes the same from W with and without a power."""
+    left = []
+    for alpha in (1, 3):
+        plan = {
+            "optimizer.weight_decay": 0.5,
+            "reparam.alpha": alpha,
+            "task.weight": 0,
+            "optimizer.warmup": 0,
+        }
+        path = launch("powerprop", keep=1.0, **plan)
+        train.execute(path, Control())
+        points = arrays.load_points(path / "points" / f"{STEPS:06d}.parquet")
+        left.append(np.median(points["w"] / points["w0"]))
+    assert left[0] == pytest.approx(left[1], rel=1e-4)
+    assert 0.9 < left[0] < 0.99
 
 
 def test_the_same_spec_gives_the_same_weights(launch: Launch) -> None:

@@ -43,6 +43,7 @@ def test_fingerprints_do_not_change() -> None:
         "block_movement": "03ca412b",
         "gradient_flow": "c67803e1",
         "pins": "877db936",
+        "powerprop": "00ca9535",
     }
 
 
