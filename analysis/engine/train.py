@@ -17,7 +17,6 @@ One optimizer step, with every place where a part acts::
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -180,9 +179,7 @@ def _counted(labels: torch.Tensor | None, out: Any) -> torch.Tensor | None:
 
 
 def _ramp(s: Setup, progress: float) -> float:
-    """How far the schedule has gone, in [0, 1]; a penalty follows it, so a constant schedule gives a constant
-    penalty.
-    """
+    """How far the schedule has gone, in [0, 1]; a penalty follows it and is constant where it is."""
     return s.spec.parts.schedule.value(progress, 0.0, 1.0)
 
 
@@ -285,19 +282,18 @@ def _finish(s: Setup, path: Path, diary: Diary) -> None:
         diary.write("eval", steps, **_scored(s, name, results[name], len(split), "final"))
     arrays.save_predictions(path / "predictions.parquet", _predictions(s, results))
     export.save(path, s, {name: r.metrics for name, r in results.items()})
-    if s.spec.parts.units.removable:
-        diary.write("removal", steps, **removal.remove(path, s))
+    for kind, event in removal.finish(path, s):
+        diary.write(kind, steps, **event)
 
 
 def _predictions(s: Setup, results: dict[str, Evaluation]) -> dict[str, np.ndarray]:
     kept = s.pruner.kept / s.pruner.total
-    parts: Iterator[dict[str, np.ndarray]] = (
+    columns: list[dict[str, np.ndarray]] = [
         {
             **r.predictions,
             "keep": np.full(len(r.predictions["row"]), kept, np.float32),
             "split": np.full(len(r.predictions["row"]), name, dtype=object),
         }
         for name, r in results.items()
-    )
-    columns = list(parts)
+    ]
     return {key: np.concatenate([c[key] for c in columns]) for key in columns[0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -69,9 +70,14 @@ class Constant(Part):
 
 @dataclass(frozen=True)
 class OneShot(Part):
-    """The start value, and from one moment on the end value."""
+    """The start value, and from one moment on the end value.
+
+    Frozen, what is cut at that moment is what stays cut: without it the scores are ranked anew at every step,
+    and a unit that has grown meanwhile takes the place of another.
+    """
 
     at: float = knob(0.2, "moment of the cut", unit="of the run", low=0, high=1)
+    frozen: bool = knob(False, "the choice made at the cut is never made again")
 
     title: ClassVar[str] = "one cut"
 
@@ -81,3 +87,8 @@ class OneShot(Part):
 
 
 Schedule = Cubic | Constant | OneShot
+
+
+def settled(schedule: Schedule) -> float:
+    """The progress from which on the choice stands; infinite where it is made anew until the end."""
+    return schedule.at if isinstance(schedule, OneShot) and schedule.frozen else math.inf

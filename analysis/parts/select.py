@@ -135,11 +135,14 @@ def _settle_ties(arrays: list[np.ndarray], masks: list[np.ndarray], threshold: f
 @dataclass(frozen=True)
 class TopK(Part):
     """Keeps exactly floor(keep * n) units with the highest scores, per matrix (local) or over all of them
-    (global).
+    (global); more only where that would leave a matrix with fewer than ``least``.
     """
 
     scope: str = knob(
         "local", "rank inside each matrix, or over all matrices at once", choices=("local", "global")
+    )
+    least: int = knob(
+        0, "units of every matrix that stay, however small the keep", unit="units", low=0, high=1_000_000
     )
 
     title: ClassVar[str] = "top-k"
@@ -160,17 +163,24 @@ class TopK(Part):
             scores: one flat tensor per site.
             value: fraction to keep, in [0, 1].
         """
+        safe = [min(self.least, s.numel()) for s in scores]
         if self.scope == "global":
-            return keep_largest(scores, count_kept(value, sum(s.numel() for s in scores)))
+            k = max(sum(safe), count_kept(value, sum(s.numel() for s in scores)))
+            return keep_largest([_first(s, n) if n else s for s, n in zip(scores, safe, strict=True)], k)
 
         def one(s: torch.Tensor) -> torch.Tensor:
-            return keep_largest([s], count_kept(value, s.numel()))[0]
+            return keep_largest([s], max(min(self.least, s.numel()), count_kept(value, s.numel())))[0]
 
         threads = torch.get_num_threads()
         if threads == 1 or sum(s.numel() for s in scores) < SHARED:
             return [one(s) for s in scores]
         with ThreadPoolExecutor(threads) as pool:  # NumPy's passes release the interpreter's lock
             return list(pool.map(one, scores))
+
+
+def _first(scores: torch.Tensor, least: int) -> torch.Tensor:
+    """The scores with the best ``least`` of them above all others."""
+    return scores.masked_fill(keep_largest([scores], least)[0], math.inf)
 
 
 @dataclass(frozen=True)

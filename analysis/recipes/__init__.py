@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from analysis.recipes import block_movement, dense, l0, magnitude, movement, random, soft_movement
+from analysis.recipes import (
+    block_movement,
+    compute_optimal,
+    dense,
+    l0,
+    magnitude,
+    movement,
+    random,
+    soft_movement,
+)
 from analysis.recipes.base import Recipe
 from analysis.recipes.build import build, card, taught
 
@@ -16,6 +25,7 @@ RECIPES: dict[str, Recipe] = {
         soft_movement.RECIPE,
         l0.RECIPE,
         block_movement.RECIPE,
+        compute_optimal.RECIPE,
     )
 }
 

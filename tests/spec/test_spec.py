@@ -41,6 +41,7 @@ def test_fingerprints_do_not_change() -> None:
         "soft_movement": "2425741f",
         "l0": "63cad607",
         "block_movement": "03ca412b",
+        "compute_optimal": "318279bf",
     }
 
 
