@@ -21,7 +21,7 @@ from analysis.errors import RunError, SpecError
 from analysis.recipes import RECIPES, build
 from analysis.store import arrays
 from analysis.store.layout import write_json
-from tests.engine.conftest import SMALL
+from tests.engine.conftest import KEEPS, SMALL
 
 STEPS = 20
 
@@ -61,7 +61,7 @@ def launch(
             "training.evaluations": 2,
         }
         plan = {**plain, **SMALL.get(recipe, {}), **{k.replace("__", "."): v for k, v in settings.items()}}
-        keep = 1.0 if recipe == "dense" else plan.pop("keep", 0.25)
+        keep = plan.pop("keep", KEEPS.get(recipe, 0.25))
         spec = build(
             recipe,
             model or str(tiny_bert),
@@ -105,8 +105,7 @@ def test_every_recipe_runs_and_leaves_a_whole_folder(launch: Launch, recipe: str
     counted = sum(np.unpackbits(np.frombuffer(b, np.uint8)).sum() for b in masks(path).values())
     assert final[0]["keep_prunable"] == pytest.approx(counted / sites["counts"]["prunable"])
     if RECIPES[recipe].lineup.select.title == "top-k":
-        wanted = 1.0 if recipe == "dense" else 0.25
-        assert final[0]["keep_prunable"] == wanted
+        assert final[0]["keep_prunable"] == KEEPS.get(recipe, 0.25)
     planes = arrays.load_planes(path / "histograms" / f"{STEPS:06d}.npz")
     for kept, pruned in (("score_kept", "score_pruned"), ("start_kept", "start_pruned")):
         assert int(planes[kept].sum()) == counted
@@ -115,6 +114,13 @@ def test_every_recipe_runs_and_leaves_a_whole_folder(launch: Launch, recipe: str
     assert np.isfinite(points["score"]).all()
     predictions = arrays.load_predictions(path / "predictions.parquet")
     assert set(predictions["split"].astype(str)) == {"validation", "test"}
+    (counted_macs,) = events(path, "compute")
+    assert counted_macs["macs_run"] == STEPS * counted_macs["macs_step"]
+    assert counted_macs["macs_step"] == 8 * 3 * counted_macs["macs_forward"]
+    t, d = counted_macs["tokens"], 16  # two layers, the pooler and two classes, as the masks left them
+    inner = KEEPS[recipe] if recipe == "compute_optimal" else 1
+    layer = t * (4 * d * d + 2 * d * 32) + 2 * t * t * d
+    assert counted_macs["macs_forward"] == inner * 2 * layer + d * d + 2 * d
 
 
 @pytest.mark.parametrize("recipe", ["movement", "soft_movement", "l0"])
@@ -156,7 +162,8 @@ def test_a_run_with_removable_units_cuts_them_out_and_says_so(launch: Launch) ->
 
 
 @pytest.mark.parametrize(
-    "recipe", ["random", "magnitude", "movement", "soft_movement", "l0", "block_movement"]
+    "recipe",
+    ["random", "magnitude", "movement", "soft_movement", "l0", "block_movement", "compute_optimal"],
 )
 def test_stop_and_resume_end_like_a_straight_run(launch: Launch, recipe: str) -> None:
     straight, broken = launch(recipe), launch(recipe)
@@ -171,6 +178,55 @@ def test_stop_and_resume_end_like_a_straight_run(launch: Launch, recipe: str) ->
         straight / "model" / "model.safetensors"
     ).read_bytes()
     assert [row["step"] for row in events(broken, "resume")] == [7, 13]
+
+
+def test_what_was_cut_before_the_first_step_stays_cut_and_is_removed(launch: Launch) -> None:
+    path = launch("compute_optimal", training__snapshots=4, optimizer__lr=0.1)
+    train.execute(path, Control())
+    taken = [arrays.load_masks(file) for file in sorted((path / "masks").glob("*.npz"))]
+    assert len(taken) == 4
+    for later in taken[1:]:
+        assert all(np.array_equal(later[name], bits) for name, bits in taken[0].items())
+    assert all(row["flips"] == 0 for row in events(path, "loss")[1:])
+    (event,) = events(path, "removal")
+    assert event["difference"] <= 1e-5
+    assert [(la["heads"], la["neurons"]) for la in event["layers"]] == [(1, 16)] * 2
+
+
+def test_a_teacher_costs_a_forward_pass_more(launch: Launch) -> None:
+    dense = launch("dense", steps=4)
+    train.execute(dense, Control())
+    student = launch("compute_optimal", steps=4, teacher=f"run:{dense.name}")
+    train.execute(student, Control())
+    (alone,), (taught,) = events(dense, "compute"), events(student, "compute")
+    assert taught["macs_step"] == 8 * (3 * taught["macs_forward"] + alone["macs_forward"])
+
+
+def test_a_residual_network_is_pruned_trained_and_removed(tmp_path: Path, write: Callable[..., Path]) -> None:
+    sizes = {"embedding_size": 8, "hidden_sizes": [16, 32], "depths": [1, 1], "num_channels": 1}
+    torch.manual_seed(0)
+    hf.ResNetForImageClassification(hf.ResNetConfig(**sizes)).save_pretrained(tmp_path / "resnet")
+    rng = np.random.default_rng(0)
+    rows = [{"image": rng.random((8, 8)).round(3).tolist(), "label": i % 2} for i in range(60)]
+    plan = {"training.batch": 8, "training.precision": "fp32", "training.threads": 1}
+    for keep in (1.0, 0.5):
+        spec = build(
+            "compute_optimal",
+            str(tmp_path / "resnet"),
+            str(write("pictures.jsonl", rows)),
+            keep=keep,
+            steps=6,
+            settings=plan,
+        )
+        path = tmp_path / f"run-{keep}"
+        path.mkdir()
+        write_json(path / "spec.json", specs.to_dict(spec))
+        train.execute(path, Control())
+    (event,) = events(path, "removal")
+    assert event["difference"] <= 1e-5
+    assert [(la["filters"], la["filters_before"]) for la in event["layers"]] == [(4, 8), (8, 16)]
+    (whole,), (half,) = events(tmp_path / "run-1.0", "compute"), events(path, "compute")
+    assert half["pixels"] == 64 and half["macs_run"] < whole["macs_run"]
 
 
 def test_the_same_spec_gives_the_same_weights(launch: Launch) -> None:
