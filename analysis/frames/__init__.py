@@ -11,6 +11,7 @@ from analysis.frames.checkpoint import (
     tensors,
 )
 from analysis.frames.curves import best_lr, curves, usual
+from analysis.frames.front import areas, front_sentences, trials
 from analysis.frames.overlap import expected_jaccard, overlap, overlap_matrix, rank_agreement
 from analysis.frames.planes import box, large, plane, points, quadrants, thresholds
 from analysis.frames.progress import evals, keeps, losses, many
@@ -20,6 +21,7 @@ from analysis.frames.sites import mask_picture, sites, structure
 from analysis.frames.verdict import verdict
 
 __all__ = [
+    "areas",
     "best_lr",
     "box",
     "counts",
@@ -28,6 +30,7 @@ __all__ = [
     "evals",
     "expected_jaccard",
     "file_problems",
+    "front_sentences",
     "inspection",
     "keeps",
     "large",
@@ -50,6 +53,7 @@ __all__ = [
     "tensor_histogram",
     "tensors",
     "thresholds",
+    "trials",
     "usual",
     "verdict",
 ]
