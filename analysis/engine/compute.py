@@ -97,10 +97,11 @@ def of_run(s: Setup, dense: int, removed: int) -> dict[str, Any]:
         the whole run; tokens (padding included) or pixels of an average example.
     """
     plan = s.spec.training
+    batch = min(plan.batch, len(s.data.train.lengths))
     size = average_inputs(s.data.train, plan.batch, s.spec.seed)[1]
     teacher = example_macs(s, s.teacher) if s.teacher is not None else 0
     return {
-        **total_macs(plan.steps, plan.batch, dense, removed, settled(s.spec.parts.schedule), teacher),
+        **total_macs(plan.steps, batch, dense, removed, settled(s.spec.parts.schedule), teacher),
         **size,
     }
 

@@ -68,7 +68,7 @@ def _recipe(fig: go.Figure, recipe: str, part: pd.DataFrame) -> None:
     others = base.thin(part[~chosen], MOST)
     if len(others):
         look = {"symbol": f"{style.symbol}-open", "size": 7, "opacity": 0.6}
-        fig.add_trace(_marks(others, "markers", name, style, look, chosen.any()))
+        fig.add_trace(_marks(others, "markers", name, style, look, bool(chosen.any())))
     if chosen.any():
         look = {"symbol": style.symbol, "size": 9}
         fig.add_trace(_marks(base.thin(part[chosen], MOST), "lines+markers", name, style, look, False))

@@ -12,7 +12,7 @@ from analysis.parts.base import Part, knob
 from analysis.parts.losses import LogitDistillation, Penalty, Task
 from analysis.parts.optim import Optimizer
 from analysis.parts.reparam import HardConcrete, Reparam
-from analysis.parts.schedules import Schedule
+from analysis.parts.schedules import Schedule, settled
 from analysis.parts.scores import Score
 from analysis.parts.select import OpenGate, Select, SigmoidThreshold
 from analysis.parts.units import Units
@@ -115,6 +115,13 @@ class LineUp:
                 "select "
                 f"is {type(self.select).__name__}, which would count others; choose OpenGate, or the reparam "
                 "Masked."
+            )
+        moment = settled(self.schedule)
+        if self.score.learned and (moment == 0 or (isinstance(self.select, OpenGate) and moment <= 1)):
+            raise SpecError(
+                f"schedule is {type(self.schedule).__name__}, frozen from {moment:g} of the run on, but the "
+                f"score {type(self.score).__name__} is learned in training and would be cut before it says "
+                "anything or go on after it; choose frozen=false, a later cut of top-k, or another score."
             )
         if self.penalty is not None and not self.score.learned:
             raise SpecError(

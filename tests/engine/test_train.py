@@ -321,6 +321,12 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         build("movement", "m", "t", settings={"score.type": "Magnitude", "select.type": "SigmoidThreshold"})
     with pytest.raises(SpecError, match=r"reparam is HardConcrete.*select is TopK, which would count others"):
         build("l0", "m", "t", settings={"select.type": "TopK"})
+    with pytest.raises(SpecError, match=r"frozen from 0 of the run on, but the score Movement is learned"):
+        build("compute_optimal", "m", "t", settings={"score.type": "Movement"})
+    with pytest.raises(SpecError, match=r"frozen from 0\.5 of the run on, but the score GateLogit"):
+        build(
+            "l0", "m", "t", settings={"schedule.type": "OneShot", "schedule.at": 0.5, "schedule.frozen": True}
+        )
     with pytest.raises(SpecError, match=r"keep is 0\.5 for the recipe dense"):
         build("dense", "m", "t", keep=0.5)
 
