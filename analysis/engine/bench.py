@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from transformers import BertConfig, BertForSequenceClassification
 
+from analysis.engine import stepping
 from analysis.engine.hardware import reuse_memory
 from analysis.engine.pruner import Pruner
 from analysis.engine.setup import freeze_embeddings
@@ -85,9 +86,9 @@ def _stepper(model: nn.Module, scores: list[nn.Parameter], pruner: Pruner | None
         if pruner is None:
             optimizer.step()
             return
-        pruner.before_step()
+        stepping.before_step(pruner)
         optimizer.step()
-        pruner.after_step(0.0)
+        stepping.after_step(pruner, 0.0)
 
     def step() -> None:
         if pruner is not None:

@@ -9,6 +9,7 @@ feed-forward neuron       its row in               its constant act(b) goes into
 feed-forward neuron       its column out           nothing
 attention head            its rows of value        its constant O b_v goes into the output bias
 attention head            its columns of output    nothing
+filter of a block         its channel out          nothing (see ``compact_conv``)
 ========================  =======================  ======================================
 
 A head with empty query or key but a living value averages over all tokens: it is not removable.
@@ -27,6 +28,7 @@ from torch import nn
 from transformers.activations import ACT2FN
 from transformers.pytorch_utils import Conv1D
 
+from analysis.engine.compact_conv import compact_filters, keep_filters, links_of, living
 from analysis.engine.sites import Site, find_sites
 from analysis.errors import ModelError
 
@@ -36,17 +38,23 @@ HEAD_COUNTS = ("num_attention_heads", "n_heads", "num_heads")
 
 @dataclass(frozen=True)
 class Layer:
-    """What is left of one layer: indices of the heads and neurons of the dense model that stay."""
+    """What is left of one layer: indices of the heads, neurons and filters of the dense model that stay.
+
+    Filters are those inside a residual block, one tuple per convolution that another one reads.
+    """
 
     layer: int
-    heads: tuple[int, ...]
-    heads_before: int
-    neurons: tuple[int, ...]
-    neurons_before: int
+    heads: tuple[int, ...] = ()
+    heads_before: int = 0
+    neurons: tuple[int, ...] = ()
+    neurons_before: int = 0
+    filters: tuple[tuple[int, ...], ...] = ()
+    filters_before: tuple[int, ...] = ()
 
 
 def _take(linear: nn.Linear, index: torch.Tensor, dim: int) -> None:
     """Keeps only some rows (dim 0) or columns (dim 1) of a linear layer, in place."""
+    index = index.to(linear.weight.device)
     with torch.no_grad():
         linear.weight = nn.Parameter(linear.weight.index_select(dim, index).clone())
         if dim == 0:
@@ -55,12 +63,6 @@ def _take(linear: nn.Linear, index: torch.Tensor, dim: int) -> None:
                 linear.bias = nn.Parameter(linear.bias.index_select(0, index).clone())
         else:
             linear.in_features = len(index)
-
-
-def _living(dead: torch.Tensor) -> torch.Tensor:
-    """Indices that are not dead; the first one where all are, because a layer may not be without."""
-    left = (~dead).nonzero().flatten()
-    return left if len(left) else torch.zeros(1, dtype=torch.long, device=dead.device)
 
 
 @torch.no_grad()
@@ -136,13 +138,14 @@ def _activation(model: nn.Module) -> nn.Module:
 
 
 def compact(model: nn.Module) -> list[Layer]:
-    """Removes empty heads and neurons from a model, in place.
+    """Removes empty heads, neurons and filters from a model, in place.
 
     Args:
-        model: a transformer without parametrizations, whose pruned weights are zeros.
+        model: a transformer or residual network without parametrizations, whose pruned weights are zeros.
 
     Returns:
-        what is left, one entry per layer that has separate attention or feed-forward weights.
+        what is left, one entry per layer that has separate attention or feed-forward weights, or inner
+        convolutions.
 
     Raises:
         ModelError: the model has no such layers.
@@ -157,10 +160,14 @@ def compact(model: nn.Module) -> list[Layer]:
         own = [s for s in sites if s.layer == layer]
         heads, heads_before = _compact_attention(model, own)
         neurons, neurons_before = _compact_ffn(model, own)
-        if heads_before or neurons_before:
-            found.append(Layer(layer, heads, heads_before, neurons, neurons_before))
+        filters, filters_before = compact_filters(model, own)
+        if heads_before or neurons_before or filters_before:
+            found.append(Layer(layer, heads, heads_before, neurons, neurons_before, filters, filters_before))
     if not found:
-        raise ModelError(f"a {type(model).__name__} has no attention or feed-forward layers to remove from.")
+        raise ModelError(
+            f"a {type(model).__name__} has no attention, feed-forward or inner convolution layers to remove "
+            "from."
+        )
     return found
 
 
@@ -172,7 +179,7 @@ def _compact_attention(model: nn.Module, own: list[Site]) -> tuple[tuple[int, ..
         return (), 0
     (value,), (out,) = by_role["value"], by_role["attention output"]
     dead, constant = dead_heads(value, out, heads)
-    left = _living(dead)
+    left = living(dead)
     # A head that stays although it is empty keeps its constant itself.
     if dead[left].any():
         size = value.out_features // heads
@@ -206,7 +213,7 @@ def _compact_ffn(model: nn.Module, own: list[Site]) -> tuple[tuple[int, ...], in
     before = out[0].in_features
     act = _activation(model)
     dead, constant = dead_neurons(into, out[0], act)
-    left = _living(dead)
+    left = living(dead)
     if dead[left].any() and not into[0].weight[left[0]].any() and into[0].bias is not None:
         constant = constant - out[0].weight[:, left[0]] * act(into[0].bias[left[0]])
     _add_to_bias(out[0], constant.detach())
@@ -242,33 +249,46 @@ def load(folder: Path, dense: nn.Module) -> nn.Module:
     """
     try:
         written = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        layers = [
-            Layer(
-                la["layer"],
-                tuple(la["heads"]),
-                la["heads_before"],
-                tuple(la["neurons"]),
-                la["neurons_before"],
-            )
-            for la in written["layers"]
-        ]
+        layers = [_layer(la) for la in written["layers"]]
         state = load_file(folder / WEIGHTS)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{folder} holds no compacted model ({type(error).__name__}: {error}).") from error
-    sites = find_sites(dense)
-    for la in layers:
-        own = [s for s in sites if s.layer == la.layer]
-        if la.heads_before:
-            _keep_heads(dense, own, torch.tensor(la.heads), la.heads_before)
-        if la.neurons_before:
-            _keep_neurons(own, torch.tensor(la.neurons))
-    for site in sites:  # folding may have given a layer a bias it did not have
-        bias = state.get(f"{site.name}.bias")
-        if bias is not None and site.module.bias is None:
-            site.module.bias = nn.Parameter(torch.zeros_like(bias))
     try:
+        for site in shrink(dense, layers):  # folding may have given a layer a bias it did not have
+            bias = state.get(f"{site.name}.bias")
+            if bias is not None and site.module.bias is None:
+                site.module.bias = nn.Parameter(torch.zeros_like(bias))
         dense.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise ModelError(f"{folder} was compacted from another model: {reason}") from error
     return dense
+
+
+def _layer(la: dict[str, Any]) -> Layer:
+    filters = tuple(tuple(kept) for kept in la.get("filters", ()))  # manifests of transformers may lack them
+    before = tuple(la.get("filters_before", ()))
+    heads, neurons = tuple(la["heads"]), tuple(la["neurons"])
+    return Layer(la["layer"], heads, la["heads_before"], neurons, la["neurons_before"], filters, before)
+
+
+def shrink(model: nn.Module, layers: list[Layer]) -> list[Site]:
+    """Gives a dense model the widths of a compacted one, in place; it may live on the meta device.
+
+    Args:
+        model: the dense model.
+        layers: what stays of its layers.
+
+    Returns:
+        the model's sites.
+    """
+    sites = find_sites(model)
+    for la in layers:
+        own = [s for s in sites if s.layer == la.layer]
+        if la.heads_before:
+            _keep_heads(model, own, torch.tensor(la.heads), la.heads_before)
+        if la.neurons_before:
+            _keep_neurons(own, torch.tensor(la.neurons))
+        for link, kept in zip(links_of(model, own), la.filters, strict=True):
+            keep_filters(model, link, torch.tensor(kept))
+    return sites

@@ -55,8 +55,8 @@ def finish(s: Setup, path: Path, diary: Diary) -> None:
         diary.write("eval", steps, **scored(s, name, results[name], len(split), "final"))
     arrays.save_predictions(path / "predictions.parquet", _predictions(s, results))
     export.save(path, s, {name: r.metrics for name, r in results.items()})
-    if s.spec.parts.units.removable:
-        diary.write("removal", steps, **removal.remove(path, s))
+    for kind, event in removal.finish(path, s):
+        diary.write(kind, steps, **event)
 
 
 def _predictions(s: Setup, results: dict[str, Evaluation]) -> dict[str, np.ndarray]:

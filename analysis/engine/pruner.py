@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +16,11 @@ from torch.nn.utils import parametrize
 from analysis.engine import scoring
 from analysis.engine.measure import Measurer
 from analysis.engine.sites import Site
+from analysis.errors import SpecError
 from analysis.parts.gates import BiasGate, HardConcreteGate, MaskGate
 from analysis.parts.losses import Reach
+from analysis.parts.reparam import HardConcrete
+from analysis.parts.schedules import settled
 from analysis.parts.scores import Piece
 from analysis.parts.units import Group, Member, expand
 from analysis.spec import LineUp
@@ -75,9 +79,16 @@ class Pruner:
         uninitialised.
 
         Raises:
-            SpecError: the model has no such units.
+            SpecError: the model has no such units, or the gates cannot reach all of a unit.
         """
         pruner = cls(sites, lineup, keep, lineup.units.groups([s.shape for s in sites]))
+        follows = {g.kind for g in pruner.groups for m in g.members if not m.ranks}
+        if follows and isinstance(lineup.reparam, HardConcrete):
+            raise SpecError(
+                f"reparam is HardConcrete, whose gates are drawn site by site, but a unit of the kind "
+                f"{', '.join(sorted(follows))} must be open or shut in two sites at once; choose the reparam "
+                "Masked, or units.conv=none."
+            )
         generator = torch.Generator().manual_seed(seed)
         device = sites[0].weight.device
         for group in pruner.groups:
@@ -94,7 +105,7 @@ class Pruner:
         weight = site.weight
         own = self._group_of(i)
         grid = own[1].grid if own else (1, 1)
-        state = self.states[own[0]] if own else None
+        state = self.states[own[0]] if own and own[1].ranks else None
         scores = state if isinstance(state, nn.Parameter) else None
         gate: MaskGate | HardConcreteGate
         # A site without units keeps a plain gate, so that its mask is there to be drawn.
@@ -114,11 +125,12 @@ class Pruner:
             parametrize.register_parametrization(site.module, "bias", self.biases[-1], unsafe=True)
 
     def _group_of(self, site: int) -> tuple[int, Member] | None:
-        for g, group in enumerate(self.groups):
-            for member in group.members:
-                if member.site == site:
-                    return g, member
-        return None
+        """The group whose units a site ranks; where it ranks none, one whose units reach into it."""
+        found = self._groups_of(site)
+        return next((own for own in found if own[1].ranks), found[0] if found else None)
+
+    def _groups_of(self, site: int) -> list[tuple[int, Member]]:
+        return [(g, m) for g, group in enumerate(self.groups) for m in group.members if m.site == site]
 
     def learned_scores(self) -> list[nn.Parameter]:
         """Score tensors the optimizer trains, one per group; none for scores that are not learned."""
@@ -140,27 +152,13 @@ class Pruner:
         """Stored parameters whose gates apply the weight decay themselves."""
         return [site.weight for site, gate in zip(self.sites, self.gates, strict=True) if gate.decays]
 
-    @torch.no_grad()
-    def before_step(self) -> None:
-        """Tells every gate that the optimizer is about to move its stored parameter."""
-        for site, gate in zip(self.sites, self.gates, strict=True):
-            gate.before_step(site.weight)
-
-    @torch.no_grad()
-    def after_step(self, decay: float) -> None:
-        """Lets every gate finish the optimizer's step.
-
-        Args:
-            decay: learning rate times weight decay, the share that a weight loses in this step, in [0, 1].
-        """
-        for site, gate in zip(self.sites, self.gates, strict=True):
-            gate.after_step(site.weight, decay)
-
     def unit_scores(self, g: int) -> torch.Tensor:
         """The current scores of group g, shape [units]."""
         group, state = self.groups[g], self.states[g]
         pieces = [
-            Piece(self.weight(m.site).flatten(1), m.grid, self.sites[m.site].role) for m in group.members
+            Piece(self.weight(m.site).flatten(1), m.grid, self.sites[m.site].role)
+            for m in group.members
+            if m.ranks
         ]
         return self.lineup.score.of(pieces, state.detach() if state is not None else None)
 
@@ -185,6 +183,8 @@ class Pruner:
 
         Scores that are computed on demand are so only when the schedule has moved, and rank what is left.
         """
+        if self.kept < self.total and progress >= settled(self.lineup.schedule):
+            return  # the cut is made; ranking again would exchange units as their weights move
         value = self.scheduled(progress)
         if self.kept == self.total and self.lineup.select.keeps_all(value):
             return  # before the first cut everything is kept, whatever the scores
@@ -206,14 +206,6 @@ class Pruner:
                 reach.copy_(self._spread(choice, member).view(torch.uint8))
 
     @torch.no_grad()
-    def settle(self) -> None:
-        """Writes zeros into the raw weights where the forward pass has no mask of its own while training."""
-        if self.kept < self.total:
-            for site, gate in zip(self.sites, self.gates, strict=True):
-                if gate.in_place:
-                    site.weight.mul_(gate.mask)
-
-    @torch.no_grad()
     def write(self, chosen: Sequence[torch.Tensor]) -> None:
         """Writes a choice into the gates.
 
@@ -221,16 +213,27 @@ class Pruner:
             chosen: one bool per unit, one tensor of shape [units] per group.
         """
         cut = 0
+        reach = Counter(m.site for group in self.groups for m in group.members)
+        crossed: dict[int, torch.Tensor] = {}  # sites that lose rows to one group and columns to another
         for group, choice in zip(self.groups, chosen, strict=True):
-            for member in group.members:
-                mask = self._spread(choice, member)
-                gate, bias = self.gates[member.site], self.biases[member.site]
-                gate.mask.copy_(mask.view(torch.uint8))  # converting from bool is three times slower
-                if bias is not None:
-                    bias.mask.copy_(mask.flatten(1).any(1))
             kept = int(np.count_nonzero(choice.cpu().numpy()))  # ten times as fast as torch's count
-            cut += (group.units - kept) * group.weights
+            for member in group.members:
+                mask, site = self._spread(choice, member), member.site
+                if reach[site] > 1:
+                    crossed[site] = crossed[site] & mask if site in crossed else mask
+                    continue
+                self._write_site(site, mask)
+                cut += (group.units - kept) * (mask.numel() // group.units)
+        for site, mask in crossed.items():
+            self._write_site(site, mask)
+            cut += mask.numel() - int(mask.count_nonzero())
         self.kept = self.total - cut
+
+    def _write_site(self, site: int, mask: torch.Tensor) -> None:
+        gate, bias = self.gates[site], self.biases[site]
+        gate.mask.copy_(mask.view(torch.uint8))  # converting from bool is three times slower
+        if bias is not None:
+            bias.mask.copy_(mask.flatten(1).any(1))
 
     def masks(self) -> list[torch.Tensor]:
         """Copies of the current masks, bool, one per site."""

@@ -1,18 +1,19 @@
-"""What a finished run does about its empty structures: it cuts them out, checks that nothing changed, and
-takes the time of both.
+"""What a finished run does about its empty structures: it cuts them out, checks that nothing changed, takes
+the time of both, and counts what was computed.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from analysis.engine import compact
+from analysis.engine import compact, compute
 from analysis.engine.evaluate import TARGETS
 from analysis.engine.setup import Setup
 from analysis.errors import ModelError
@@ -20,6 +21,22 @@ from analysis.errors import ModelError
 EXAMPLES = 32
 ROUNDS = 5
 FOLDER = "compact"
+
+
+def finish(path: Path, s: Setup) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Removes what the units of a run allow to remove, and counts what the run computed.
+
+    Args:
+        path: the run's folder.
+        s: the run, after its masks were made permanent and its model was exported.
+
+    Yields:
+        kind and fields of each event to be written: "removal" where units can be removed, then "compute".
+    """
+    dense = compute.example_macs(s, s.model)
+    if s.spec.parts.units.removable:
+        yield "removal", remove(path, s)
+    yield "compute", compute.of_run(s, dense, compute.example_macs(s, s.model))
 
 
 def remove(path: Path, s: Setup) -> dict[str, Any]:
@@ -54,6 +71,8 @@ def remove(path: Path, s: Setup) -> dict[str, Any]:
                 "heads_before": la.heads_before,
                 "neurons": len(la.neurons),
                 "neurons_before": la.neurons_before,
+                "filters": sum(map(len, la.filters)),
+                "filters_before": sum(la.filters_before),
             }
             for la in layers
         ],

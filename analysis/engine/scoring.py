@@ -40,7 +40,7 @@ def measured(pruner: Pruner) -> list[torch.Tensor]:
 
 def _alive(pruner: Pruner, group: Group) -> torch.Tensor:
     """Which units of a group the masks keep, shape [units]."""
-    member = group.members[0]
+    member = next(m for m in group.members if m.ranks)
     return reduce(pruner.gates[member.site].mask.flatten(1), member.grid) > 0
 
 
@@ -55,7 +55,7 @@ def observe(pruner: Pruner, rate: float, step: int) -> None:
     """
     for group, state in zip(pruner.groups, pruner.states, strict=True):
         pieces = []
-        for m in group.members:
+        for m in (m for m in group.members if m.ranks):
             weight = pruner.sites[m.site].weight
             slope = weight.grad if weight.grad is not None else torch.zeros_like(weight)
             role = pruner.sites[m.site].role

@@ -30,7 +30,7 @@ import torch
 from torch.nn.utils import parametrize
 
 from analysis import spec as specs
-from analysis.engine import checkpoints, finish, scoring
+from analysis.engine import checkpoints, finish, scoring, stepping
 from analysis.engine.diary import Control, Diary
 from analysis.engine.evaluate import TARGETS, evaluate, in_precision
 from analysis.engine.order import batches_from
@@ -104,7 +104,7 @@ def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> 
             group["lr"] = group["peak"] * rate
         if step % plan.refresh == 0 and s.spec.parts.schedule.due(progress, step):
             pruner.refresh(progress)
-            pruner.settle()
+            stepping.settle(pruner)
         terms = one_step(s, next(batches), progress, step)
         if step % every == 0:
             before = _report(s, step, terms, rate, before, diary)
@@ -115,7 +115,7 @@ def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> 
         if step + 1 in pictures:
             finish.picture(s, step + 1, path, diary)
     pruner.refresh(1.0)
-    pruner.settle()
+    stepping.settle(pruner)
     # A run that is killed while it finishes need not train again.
     saver.save(plan.steps, s)
     _report(s, plan.steps, terms if first < plan.steps else {}, 0.0, before, diary)
@@ -150,9 +150,9 @@ def one_step(s: Setup, indices: np.ndarray, progress: float, step: int) -> dict[
         torch.nn.utils.clip_grad_norm_(clipped, optimizer.clip, foreach=True)
     if s.spec.parts.score.observes:
         scoring.observe(s.pruner, optimizer.lr * optimizer.factor(progress), step)
-    s.pruner.before_step()
+    stepping.before_step(s.pruner)
     s.optimizer.step()
-    s.pruner.after_step(optimizer.lr * optimizer.factor(progress) * optimizer.weight_decay)
+    stepping.after_step(s.pruner, optimizer.lr * optimizer.factor(progress) * optimizer.weight_decay)
     s.optimizer.zero_grad(set_to_none=True)
     if s.steer is not None:
         s.steer.observe(s.pruner.kept / s.pruner.total, progress, optimizer.factor(progress))
@@ -190,9 +190,7 @@ def _counted(labels: torch.Tensor | None, out: Any) -> torch.Tensor | None:
 
 
 def _ramp(s: Setup, progress: float) -> float:
-    """How far the schedule has gone, in [0, 1]; a penalty follows it, so a constant schedule gives a constant
-    penalty.
-    """
+    """How far the schedule has gone, in [0, 1]; a penalty follows it and is constant where it is."""
     return s.spec.parts.schedule.value(progress, 0.0, 1.0)
 
 

@@ -11,6 +11,7 @@ from analysis.frames.checkpoint import (
     tensors,
 )
 from analysis.frames.curves import best_lr, curves, usual
+from analysis.frames.front import areas, front_sentences, trials
 from analysis.frames.growth import growth, growth_agreement
 from analysis.frames.overlap import expected_jaccard, overlap, overlap_matrix, rank_agreement
 from analysis.frames.planes import box, large, plane, points, quadrants, thresholds
@@ -21,6 +22,7 @@ from analysis.frames.sites import mask_picture, sites, structure
 from analysis.frames.verdict import verdict
 
 __all__ = [
+    "areas",
     "best_lr",
     "box",
     "counts",
@@ -29,6 +31,7 @@ __all__ = [
     "evals",
     "expected_jaccard",
     "file_problems",
+    "front_sentences",
     "growth",
     "growth_agreement",
     "inspection",
@@ -53,6 +56,7 @@ __all__ = [
     "tensor_histogram",
     "tensors",
     "thresholds",
+    "trials",
     "usual",
     "verdict",
 ]

@@ -1,4 +1,6 @@
-"""What was cut out of a finished model: heads and neurons left of each layer, and what it changed."""
+"""What was cut out of a finished model: heads, neurons and filters left of each layer, and what it
+changed.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,8 @@ REMOVED = {
     "heads_before": "int64",
     "neurons": "int64",
     "neurons_before": "int64",
+    "filters": "int64",
+    "filters_before": "int64",
 }
 
 
@@ -34,12 +38,14 @@ def removal_sentence(run_path: Path) -> str:
     if not before > 0 or not after > 0:
         return ""
     frame = removed(run_path)
-    heads = int((frame["heads_before"] - frame["heads"]).sum())
-    neurons = int((frame["neurons_before"] - frame["neurons"]).sum())
+    parts = [
+        f"{int((frame[f'{kind}_before'] - frame[kind]).sum()):,} of {total:,} {kind}"
+        for kind in ("heads", "neurons", "filters")
+        if (total := int(frame[f"{kind}_before"].sum()))
+    ]
     ratio = number(event.get("seconds")) / max(number(event.get("seconds_before")), 1e-9)
     return (
-        f"Cut out of the model: {heads} of {int(frame['heads_before'].sum())} heads and {neurons:,} of "
-        f"{int(frame['neurons_before'].sum()):,} neurons; {int(after):,} of {int(before):,} parameters are "
+        f"Cut out of the model: {' and '.join(parts)}; {int(after):,} of {int(before):,} parameters are "
         f"left. Outputs differ by at most {number(event.get('difference')):.1g}. A forward pass over "
         f"{int(number(event.get('examples')))} examples took {ratio:.2f} of the time it took before (on "
         f"{event.get('device')}, {int(number(event.get('threads')))} thread(s), dense kernels in fp32)."

@@ -13,6 +13,7 @@ from analysis.parts import (
     select,
     selfteach,
     sensitivity,
+    topkast,
     units,
 )
 from analysis.parts.base import Knob, Part, checked, knob, knobs
@@ -35,7 +36,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
         c.__name__: c
         for c in (
             select.TopK,
-            select.TopKast,
+            topkast.TopKast,
             select.SigmoidThreshold,
             select.OpenGate,
             floor.GlobalWithFloor,

@@ -148,9 +148,14 @@ class Constant(Always):
 
 @dataclass(frozen=True)
 class OneShot(Always):
-    """The start value, and from one moment on the end value."""
+    """The start value, and from one moment on the end value.
+
+    Frozen, what is cut at that moment is what stays cut: without it the scores are ranked anew at every step,
+    and a unit that has grown meanwhile takes the place of another.
+    """
 
     at: float = knob(0.2, "moment of the cut", unit="of the run", low=0, high=1)
+    frozen: bool = knob(False, "the choice made at the cut is never made again")
 
     title: ClassVar[str] = "one cut"
 
@@ -160,3 +165,8 @@ class OneShot(Always):
 
 
 Schedule = Cubic | CubicEvery | Rounds | Constant | OneShot
+
+
+def settled(schedule: Schedule) -> float:
+    """The progress from which on the choice stands; infinite where it is made anew until the end."""
+    return schedule.at if isinstance(schedule, OneShot) and schedule.frozen else math.inf

@@ -152,11 +152,14 @@ class Selection(Part):
 @dataclass(frozen=True)
 class TopK(Selection):
     """Keeps exactly floor(keep * n) units with the highest scores, per matrix (local) or over all of them
-    (global).
+    (global); more only where that would leave a matrix with fewer than ``least``.
     """
 
     scope: str = knob(
         "local", "rank inside each matrix, or over all matrices at once", choices=("local", "global")
+    )
+    least: int = knob(
+        0, "units of every matrix that stay, however small the keep", unit="units", low=0, high=1_000_000
     )
 
     title: ClassVar[str] = "top-k"
@@ -181,11 +184,13 @@ class TopK(Selection):
             costs: not looked at; every unit counts as one.
         """
         del costs
+        safe = [min(self.least, s.numel()) for s in scores]
         if self.scope == "global":
-            return keep_largest(scores, count_kept(value, sum(s.numel() for s in scores)))
+            k = max(sum(safe), count_kept(value, sum(s.numel() for s in scores)))
+            return keep_largest([_first(s, n) if n else s for s, n in zip(scores, safe, strict=True)], k)
 
         def one(s: torch.Tensor) -> torch.Tensor:
-            return keep_largest([s], count_kept(value, s.numel()))[0]
+            return keep_largest([s], max(min(self.least, s.numel()), count_kept(value, s.numel())))[0]
 
         threads = torch.get_num_threads()
         if threads == 1 or sum(s.numel() for s in scores) < SHARED:
@@ -194,31 +199,9 @@ class TopK(Selection):
             return list(pool.map(one, scores))
 
 
-@dataclass(frozen=True)
-class TopKast(TopK):
-    """Top-k in the forward pass, a larger top-k in the backward pass (Top-KAST).
-
-    With D the fraction kept and M the fraction explored: the model computes with A, the best D, gradients
-    reach B, the best D + M, and what is outside B is frozen but stored. A weight of B that outgrows one of A
-    takes its place.
-    Source: Jayakumar, Pascanu, Rae, Osindero, Elsen 2020.
-    """
-
-    explore: float = knob(
-        0.1, "weights beyond the kept ones that get gradients", unit="of the weights", low=0, high=1
-    )
-
-    title: ClassVar[str] = "top-k, gradients reach further"
-    explores: ClassVar[bool] = True
-
-    def reach(self, scores: Sequence[torch.Tensor], value: float) -> list[torch.Tensor] | None:
-        """Returns B, one bool per unit and group; it holds all of A.
-
-        Args:
-            scores: one flat tensor per group.
-            value: fraction kept, in [0, 1].
-        """
-        return self.choose(scores, min(1.0, value + self.explore))
+def _first(scores: torch.Tensor, least: int) -> torch.Tensor:
+    """The scores with the best ``least`` of them above all others."""
+    return scores.masked_fill(keep_largest([scores], least)[0], math.inf)
 
 
 @dataclass(frozen=True)
@@ -289,4 +272,4 @@ class OpenGate(Selection):
         return [s > HardConcrete.closed_below for s in scores]
 
 
-Select = TopK | TopKast | SigmoidThreshold | OpenGate
+Select = TopK | SigmoidThreshold | OpenGate

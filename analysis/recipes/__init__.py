@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analysis.recipes import (
     block_movement,
+    compute_optimal,
     dense,
     gradient_flow,
     l0,
@@ -30,6 +31,7 @@ RECIPES: dict[str, Recipe] = {
         gradient_flow.RECIPE,
         pins.RECIPE,
         powerprop.RECIPE,
+        compute_optimal.RECIPE,
     )
 }
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from analysis.errors import SpecError
 from analysis.parts.losses import TopKastPenalty
 from analysis.parts.reparam import HardConcrete, SignedPower, Zeroed
-from analysis.parts.schedules import Cubic
+from analysis.parts.schedules import Cubic, settled
 from analysis.parts.scores import Magnitude
-from analysis.parts.select import OpenGate, SigmoidThreshold, TopKast
+from analysis.parts.select import OpenGate, SigmoidThreshold
+from analysis.parts.topkast import TopKast
 
 if TYPE_CHECKING:
     from analysis.spec.core import LineUp
@@ -22,6 +23,7 @@ def check(parts: LineUp) -> None:
         SpecError: what contradicts what, and what to choose.
     """
     _learned(parts)
+    _frozen(parts)
     _explored(parts)
     _measured(parts)
 
@@ -51,6 +53,17 @@ def _learned(parts: LineUp) -> None:
             "reparam is Zeroed, whose forward pass has no mask through which the learned score "
             f"{type(parts.score).__name__} could get a gradient; choose the reparam Masked, or a score "
             "that is not learned."
+        )
+
+
+def _frozen(parts: LineUp) -> None:
+    """A choice that is made once needs scores that are ready by then."""
+    moment = settled(parts.schedule)
+    if parts.score.learned and (moment == 0 or (isinstance(parts.select, OpenGate) and moment <= 1)):
+        raise SpecError(
+            f"schedule is {type(parts.schedule).__name__}, frozen from {moment:g} of the run on, but the "
+            f"score {type(parts.score).__name__} is learned in training and would be cut before it says "
+            "anything or go on after it; choose frozen=false, a later cut of top-k, or another score."
         )
 
 

@@ -19,6 +19,7 @@ from analysis.parts.scores import Score
 from analysis.parts.select import Select
 from analysis.parts.selfteach import SelfDistillation
 from analysis.parts.sensitivity import Sensitivity
+from analysis.parts.topkast import TopKast
 from analysis.parts.units import Units
 from analysis.spec import combinations
 
@@ -98,7 +99,7 @@ class LineUp:
 
     score: Score | Flow | Sensitivity
     units: Units
-    select: Select | GlobalWithFloor | GlobalCut
+    select: Select | TopKast | GlobalWithFloor | GlobalCut
     schedule: Schedule
     reparam: Reparam
     optimizer: Optimizer

@@ -16,6 +16,7 @@ from analysis.ui import pick, story, url
 AXES = {"keep_prunable": "prunable weights", "keep_encoder": "the encoder", "keep_model": "the whole model"}
 BUNDLED = f"{demo.MODEL}|{demo.TASK}"
 BEST = "each at its best"
+VIEWS = {"keep": "weights kept", "compute": "training compute"}
 PANELS = {"": "one", "lr": "per learning rate", "teacher": "per teacher"}
 
 
@@ -36,6 +37,15 @@ class Found:
     curves: pd.DataFrame
     dense: float | None
     points: pd.DataFrame
+    sentences: list[str]
+
+
+@dataclass(frozen=True)
+class Front:
+    """What the page draws against compute: all trials, one number per recipe, and what they say."""
+
+    trials: pd.DataFrame
+    areas: pd.DataFrame
     sentences: list[str]
 
 
@@ -108,6 +118,13 @@ def curves(study: Study, axis: str, lr: str | float, facet: str) -> Found:
     sentences = frames.verdict(found, by=by) if len(found) and not facet else []
     tests = rows[rows["split"] == "test"]
     return Found(found, level, tests.assign(keep=tests[axis]), sentences)
+
+
+def front(study: Study) -> Front:
+    """The trials of a study against their training compute; the dense model is one of the recipes."""
+    trials = frames.trials(pd.concat([study.results, study.dense]))
+    areas = frames.areas(trials)
+    return Front(trials, areas, frames.front_sentences(areas))
 
 
 def title(axis: str) -> str:

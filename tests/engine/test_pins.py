@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.engine import train
+from analysis.engine import stepping, train
 from analysis.engine.diary import Diary
 from analysis.engine.setup import Setup, prepare
 from analysis.errors import SpecError
@@ -81,19 +81,19 @@ def test_weights_move_between_two_cuts_and_an_evaluation_sees_the_mask(setup: Pr
     for step in range(7):
         if step % 2 == 0:
             pruner.refresh(step / 20)
-            pruner.settle()
+            stepping.settle(pruner)
         train.one_step(made, np.arange(8), step / 20, step)
     held = [s.weight.detach().clone() for s in pruner.sites]
     pruner.refresh(1.0)  # what a look at the final cut does
     assert all(torch.equal(s.weight, w) for s, w in zip(pruner.sites, held, strict=True))
-    pruner.settle()
+    stepping.settle(pruner)
     before = zeros([s.weight for s in pruner.sites])
     train.one_step(made, np.arange(8), 0.35, 7)
     assert before == 4096 - 1024 > zeros([s.weight for s in pruner.sites])
     batch = made.data.train.batch(np.arange(8))
     with torch.no_grad():
         masked = made.model.eval()(**batch).logits
-        pruner.settle()
+        stepping.settle(pruner)
         assert torch.equal(made.model(**batch).logits, masked)
 
 

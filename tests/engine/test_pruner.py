@@ -20,7 +20,7 @@ from analysis.engine.snapshots import inner_edges, sample_indices
 from analysis.engine.steer import Steer
 from analysis.parts.reparam import SignedPower
 from analysis.parts.schedules import Cubic
-from analysis.parts.select import TopKast
+from analysis.parts.topkast import TopKast
 from analysis.recipes import RECIPES, build
 from tests.engine.conftest import SMALL
 

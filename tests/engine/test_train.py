@@ -21,7 +21,7 @@ from analysis.errors import RunError, SpecError
 from analysis.recipes import RECIPES, build
 from analysis.store import arrays
 from analysis.store.layout import write_json
-from tests.engine.conftest import SMALL
+from tests.engine.conftest import KEEPS, SMALL
 
 STEPS = 20
 
@@ -61,7 +61,7 @@ def launch(
             "training.evaluations": 2,
         }
         plan = {**plain, **SMALL.get(recipe, {}), **{k.replace("__", "."): v for k, v in settings.items()}}
-        keep = 1.0 if recipe == "dense" else plan.pop("keep", 0.25)
+        keep = plan.pop("keep", KEEPS.get(recipe, 0.25))
         spec = build(
             recipe,
             model or str(tiny_bert),
@@ -105,7 +105,7 @@ def test_every_recipe_runs_and_leaves_a_whole_folder(launch: Launch, recipe: str
     counted = sum(np.unpackbits(np.frombuffer(b, np.uint8)).sum() for b in masks(path).values())
     assert final[0]["keep_prunable"] == pytest.approx(counted / sites["counts"]["prunable"])
     if RECIPES[recipe].lineup.select.by_keep:
-        wanted = 1.0 if recipe == "dense" else 0.25
+        wanted = KEEPS.get(recipe, 0.25)
         unit = 512 if recipe == "gradient_flow" else 1  # a head; the budget is met to within one unit
         assert 0 <= wanted - final[0]["keep_prunable"] < unit / sites["counts"]["prunable"]
     planes = arrays.load_planes(path / "histograms" / f"{STEPS:06d}.npz")
@@ -116,6 +116,13 @@ def test_every_recipe_runs_and_leaves_a_whole_folder(launch: Launch, recipe: str
     assert np.isfinite(points["score"]).all()
     predictions = arrays.load_predictions(path / "predictions.parquet")
     assert set(predictions["split"].astype(str)) == {"validation", "test"}
+    (counted_macs,) = events(path, "compute")
+    assert counted_macs["macs_run"] == STEPS * counted_macs["macs_step"]
+    assert counted_macs["macs_step"] == 8 * 3 * counted_macs["macs_forward"]
+    t, d = counted_macs["tokens"], 16  # two layers, the pooler and two classes, as the masks left them
+    inner = KEEPS[recipe] if recipe == "compute_optimal" else 1
+    layer = t * (4 * d * d + 2 * d * 32) + 2 * t * t * d
+    assert counted_macs["macs_forward"] == inner * 2 * layer + d * d + 2 * d
 
 
 @pytest.mark.parametrize("recipe", ["movement", "soft_movement", "l0", "gradient_flow", "powerprop"])
@@ -230,6 +237,55 @@ def test_weight_decay_reaches_powered_weights_once(launch: Launch) -> None:
     assert 0.9 < left[0] < 0.99
 
 
+def test_what_was_cut_before_the_first_step_stays_cut_and_is_removed(launch: Launch) -> None:
+    path = launch("compute_optimal", training__snapshots=4, optimizer__lr=0.1)
+    train.execute(path, Control())
+    taken = [arrays.load_masks(file) for file in sorted((path / "masks").glob("*.npz"))]
+    assert len(taken) == 4
+    for later in taken[1:]:
+        assert all(np.array_equal(later[name], bits) for name, bits in taken[0].items())
+    assert all(row["flips"] == 0 for row in events(path, "loss")[1:])
+    (event,) = events(path, "removal")
+    assert event["difference"] <= 1e-5
+    assert [(la["heads"], la["neurons"]) for la in event["layers"]] == [(1, 16)] * 2
+
+
+def test_a_teacher_costs_a_forward_pass_more(launch: Launch) -> None:
+    dense = launch("dense", steps=4)
+    train.execute(dense, Control())
+    student = launch("compute_optimal", steps=4, teacher=f"run:{dense.name}")
+    train.execute(student, Control())
+    (alone,), (taught,) = events(dense, "compute"), events(student, "compute")
+    assert taught["macs_step"] == 8 * (3 * taught["macs_forward"] + alone["macs_forward"])
+
+
+def test_a_residual_network_is_pruned_trained_and_removed(tmp_path: Path, write: Callable[..., Path]) -> None:
+    sizes = {"embedding_size": 8, "hidden_sizes": [16, 32], "depths": [1, 1], "num_channels": 1}
+    torch.manual_seed(0)
+    hf.ResNetForImageClassification(hf.ResNetConfig(**sizes)).save_pretrained(tmp_path / "resnet")
+    rng = np.random.default_rng(0)
+    rows = [{"image": rng.random((8, 8)).round(3).tolist(), "label": i % 2} for i in range(60)]
+    plan = {"training.batch": 8, "training.precision": "fp32", "training.threads": 1}
+    for keep in (1.0, 0.5):
+        spec = build(
+            "compute_optimal",
+            str(tmp_path / "resnet"),
+            str(write("pictures.jsonl", rows)),
+            keep=keep,
+            steps=6,
+            settings=plan,
+        )
+        path = tmp_path / f"run-{keep}"
+        path.mkdir()
+        write_json(path / "spec.json", specs.to_dict(spec))
+        train.execute(path, Control())
+    (event,) = events(path, "removal")
+    assert event["difference"] <= 1e-5
+    assert [(la["filters"], la["filters_before"]) for la in event["layers"]] == [(4, 8), (8, 16)]
+    (whole,), (half,) = events(tmp_path / "run-1.0", "compute"), events(path, "compute")
+    assert half["pixels"] == 64 and half["macs_run"] < whole["macs_run"]
+
+
 def test_the_same_spec_gives_the_same_weights(launch: Launch) -> None:
     first, second = launch("dense"), launch("dense")
     for path in (first, second):
@@ -326,6 +382,12 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         SpecError, match=r"schedule is Cubic, which cuts at every step, but the score Flow is"
     ):
         build("gradient_flow", "m", "t", settings={"schedule.type": "Cubic"})
+    with pytest.raises(SpecError, match=r"frozen from 0 of the run on, but the score Movement is learned"):
+        build("compute_optimal", "m", "t", settings={"score.type": "Movement"})
+    with pytest.raises(SpecError, match=r"frozen from 0\.5 of the run on, but the score GateLogit"):
+        build(
+            "l0", "m", "t", settings={"schedule.type": "OneShot", "schedule.at": 0.5, "schedule.frozen": True}
+        )
     with pytest.raises(SpecError, match=r"keep is 0\.5 for the recipe dense"):
         build("dense", "m", "t", keep=0.5)
 

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from analysis.figures import (
     curves,
+    front,
     layers,
     live,
     overlap,
@@ -122,6 +123,12 @@ def printed(m: Maker) -> pd.DataFrame:
     return m.frame(recipe=m.names("movement"), keep=m.real(0.01), value=m.real(), source=m.names("a paper"))
 
 
+def tried(m: Maker) -> pd.DataFrame:
+    value = {"macs": m.real(1e9, 1e15), "test": m.real(), "validation": m.real(), "runs": m.whole(4)}
+    more = {"keep": m.real(), "lr": m.real(), "front": m.flags()}
+    return m.frame(recipe=m.names("movement", "compute_optimal"), **value, **more)
+
+
 def running(m: Maker) -> pd.DataFrame:
     rows = {"run": m.names("one", "two"), "progress": m.real(), "value": m.real(), "floor": np.full(m.n, 0.5)}
     keeps = {
@@ -198,6 +205,7 @@ FIGURES: dict[str, Callable[[Maker, bool], go.Figure]] = {
     "accuracy_keep other settings": lambda m, d: curves.accuracy_keep(
         lines(m).assign(variant=m.names("", "other settings (ab12cd34)")), singles(m), dark=d
     ),
+    "accuracy_compute": lambda m, d: front.accuracy_compute(tried(m), title=NAMES[1], floor=0.5, dark=d),
     "loss": lambda m, d: live.loss(running(m), smooth=3, log=True, dark=d),
     "metric": lambda m, d: live.metric(running(m), dark=d),
     "keep": lambda m, d: live.keep(running(m), recipes={"one": "movement"}, dark=d),

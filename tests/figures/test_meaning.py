@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import frames
-from analysis.figures import curves, density, layers, live, overlap, picture, scatter
+from analysis.figures import curves, density, front, layers, live, overlap, picture, scatter
 
 
 def plane() -> pd.DataFrame:
@@ -166,3 +166,16 @@ def test_a_mask_picture_has_one_pixel_a_block_and_a_line_between_heads() -> None
     assert figure.data[0].z.tolist() == [[100, 0], [25, 50]] and figure.data[0].z.dtype == np.uint8
     assert figure.data[0].y.tolist() == [-0.5, 1.5, 3.5]
     assert [s.y0 for s in figure.layout.shapes] == [1.5]
+
+
+def test_a_front_is_a_staircase_and_the_other_trials_are_hollow() -> None:
+    macs = [1e9, 2e9, 4e9]
+    trials = pd.DataFrame({"recipe": ["movement"] * 3, "macs": macs, "test": [0.5, 0.4, 0.7]})
+    trials = trials.assign(validation=trials["test"], keep=0.5, lr=1e-3, front=[True, False, True])
+    others, stairs = front.accuracy_compute(trials).data
+    assert list(others.x) == [2e9] and others.marker.symbol == "circle-open" and others.mode == "markers"
+    assert list(stairs.x) == [1e9, 4e9] and np.allclose(stairs.y, [0.5, 0.7])
+    assert stairs.line.shape == "hv" and [t.showlegend for t in (others, stairs)] == [False, True]
+    axis = front.accuracy_compute(trials).layout.xaxis
+    assert axis.type == "log" and "multiply-adds" in axis.title.text
+    assert list(axis.ticktext) == ["1 G", "2 G", "5 G", "10 G", "20 G", "50 G"]

@@ -71,6 +71,7 @@ def test_the_first_visit_shows_the_recorded_runs(
         ("overlap", {"view": "ranks"}),
         ("curves", {"of": "keep_model", "panels": "lr", "log": "False", "single": "False"}),
         ("curves", {"lr": "0.003", "recipe": "movement"}),
+        ("curves", {"x": "compute", "recipe": "magnitude"}),
         ("methods", {"card": "soft_movement"}),
     ],
 )

@@ -18,7 +18,8 @@ from analysis.parts.reparam import (
     signed_power,
     signed_root,
 )
-from analysis.parts.select import TopK, TopKast, keep_largest
+from analysis.parts.select import TopK, keep_largest
+from analysis.parts.topkast import TopKast
 from analysis.recipes import build
 
 THETA = torch.tensor([0.5, -0.2, 0.0])

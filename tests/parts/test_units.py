@@ -26,6 +26,12 @@ LAYER = [
     Shape("out", "ffn out", 0, HIDDEN, INNER, bias=True),
 ]
 CONV = Shape("conv", "conv", 0, 6, 4 * 9, area=9)
+BLOCK = [  # a bottleneck of widths 4 inside 16, and its shortcut
+    Shape("one", "conv", 0, 4, 16, norm=True),
+    Shape("two", "conv", 0, 4, 4 * 9, area=9, norm=True, reads="one"),
+    Shape("three", "conv", 0, 16, 4, reads="two"),
+    Shape("shortcut", "conv", 0, 16, 16),
+]
 EVERY = [Weight(), Block(rows=2, cols=4), Row(), Column(), Structure(), Structure(attention="dims")]
 
 
@@ -110,6 +116,18 @@ def test_a_filter_is_a_row_and_a_channel_a_piece_of_columns() -> None:
     assert Norm(norm="l1").of(pieces, None).tolist() == [0, 54, 0, 0]
 
 
+def test_a_filter_goes_with_the_channel_that_reads_it_and_one_of_them_ranks_it() -> None:
+    one, two = Structure().groups(BLOCK)
+    assert (one.kind, one.units, one.weights, one.cost) == ("filters", 4, 16 + 4 * 9, 16 + 4 * 9 + 2)
+    assert [(m.site, m.grid, m.ranks) for m in one.members] == [(0, (4, 1), True), (1, (1, 4), False)]
+    assert (two.weights, two.cost) == (4 * 9 + 16, 4 * 9 + 16 + 2)
+    assert [(m.site, m.grid, m.ranks) for m in two.members] == [(1, (4, 1), True), (2, (1, 4), False)]
+    channels = Structure(conv="channels").groups(BLOCK)
+    assert [[m.ranks for m in g.members] for g in channels] == [[False, True]] * 2
+    ranked = [m.site for g in (*channels, one, two) for m in g.members if m.ranks]
+    assert ranked == [1, 2, 0, 1]  # never two groups for one site
+
+
 def test_norms_may_order_filters_oppositely() -> None:
     filters = torch.tensor([[3, 0, 0, 0], [1.2, 1.2, 1.2, 1.2], [0, -2.6, 0, 0], [1, 1, 1, -1.0]])
     found = {n: Norm(norm=n).of([Piece(filters, (4, 1))], None) for n in ("l1", "l2", "mean")}
@@ -131,7 +149,8 @@ def test_the_magnitude_of_a_coupled_unit_counts_all_its_weights() -> None:
     ("units", "shapes", "sentence"),
     [
         (Block(rows=3), LAYER, "blocks of 3 x 32 do not divide q, whose weight is 8 x 8"),
-        (Structure(), [CONV], "weights have the roles conv; choose the units Weight, Block, Row or Column"),
+        (Structure(), [CONV], "have the roles conv and make up no such structure; choose the units Weight"),
+        (Structure(conv="none"), BLOCK, "conv 'none', but the model's prunable weights have the roles conv"),
         (Structure(), LAYER[:3] + LAYER[4:], "needs separate query, key and value weights"),
         (Structure(), LAYER[:5], "needs weights into and out of the feed-forward layer"),
         (Structure(), [LAYER[0], Shape("k", "key", 0, 4, 8, 1), *LAYER[2:]], r"k \(1 heads\)"),
@@ -146,7 +165,7 @@ def test_units_that_a_model_does_not_have_are_refused(
 
 def test_no_units_at_all_are_refused() -> None:
     with pytest.raises(SpecError, match="nothing could be pruned"):
-        Structure(attention="none", ffn="none")
+        Structure(attention="none", ffn="none", conv="none")
 
 
 def test_a_masked_bias_is_zero_where_its_row_is_dead() -> None:

@@ -44,6 +44,7 @@ def test_fingerprints_do_not_change() -> None:
         "gradient_flow": "c67803e1",
         "pins": "877db936",
         "powerprop": "00ca9535",
+        "compute_optimal": "318279bf",
     }
 
 
