@@ -14,7 +14,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
     "select": {c.__name__: c for c in (select.TopK, select.SigmoidThreshold, select.OpenGate)},
     "schedule": {c.__name__: c for c in (schedules.Cubic, schedules.Constant, schedules.OneShot)},
     "reparam": {c.__name__: c for c in (reparam.Masked, reparam.MaskedRows, reparam.HardConcrete)},
-    "optimizer": {c.__name__: c for c in (optim.AdamW,)},
+    "optimizer": {c.__name__: c for c in (optim.AdamW, optim.SGD, optim.LARS)},
 }
 LOSSES: dict[str, dict[str, type[Part]]] = {
     "task": {c.__name__: c for c in (losses.Task,)},

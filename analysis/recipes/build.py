@@ -67,7 +67,10 @@ def build(
     parts = r.lineup
     if teacher:
         parts = dataclasses.replace(parts, distillation=LogitDistillation(), task=Task(weight=0.1))
-    plan: dict[str, Any] = {**COMMON.get(data.source, {}), **r.tuned.get(data.source, {}), **(settings or {})}
+    plan: dict[str, Any] = {**COMMON.get(data.source, {}), **r.tuned.get(data.source, {})}
+    # What was tuned for the recipe's part says nothing of another one: AdamW's rate would starve SGD.
+    plan = {name: v for name, v in plan.items() if f"{name.partition('.')[0]}.type" not in (settings or {})}
+    plan |= settings or {}
     if steps is not None:
         plan["training.steps"] = steps
     spec = RunSpec(
