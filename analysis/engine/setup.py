@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from analysis.engine import models
 from analysis.engine.data import TaskData, load_task
 from analysis.engine.hardware import device_of, precision_of
+from analysis.engine.lookahead import Lookahead
 from analysis.engine.pruner import Pruner
 from analysis.engine.sites import Counts, Site, count_parameters, find_sites
 from analysis.engine.splits import Split
@@ -36,6 +38,7 @@ class Setup:
         pruner: masks of all sites.
         counts: parameters under each denominator.
         optimizer: over everything that is trained.
+        lookahead: where the gradient is evaluated, or None for the weights themselves.
         steer: controller of the penalty weight, or None.
         start: pre-trained weights of every site, on the CPU.
         glance: a part of the development split, for evaluations during the run.
@@ -51,6 +54,7 @@ class Setup:
     pruner: Pruner
     counts: Counts
     optimizer: torch.optim.Optimizer
+    lookahead: Lookahead | None
     steer: Steer | None
     start: list[torch.Tensor]
     glance: Split
@@ -85,7 +89,7 @@ def prepare(spec: RunSpec, runs: Path) -> Setup:
     counts = count_parameters(model, sites)
     start = [s.weight.detach().float().cpu().clone() for s in sites]
     pruner = Pruner.attach(sites, spec.parts, spec.keep, spec.seed)
-    steer = _steer(spec)
+    optimizer = _optimizer(spec, model, pruner)
     some = dataclasses.replace(spec.task, eval_rows=min(GLANCE, spec.task.eval_rows or GLANCE))
     return Setup(
         spec=spec,
@@ -95,8 +99,9 @@ def prepare(spec: RunSpec, runs: Path) -> Setup:
         teacher=teacher,
         pruner=pruner,
         counts=counts,
-        optimizer=_optimizer(spec, model, pruner),
-        steer=steer,
+        optimizer=optimizer,
+        lookahead=_lookahead(spec, model, optimizer),
+        steer=_steer(spec),
         start=start,
         glance=load_task(some, tokenizer).validation,
         device=device,
@@ -130,6 +135,13 @@ def _optimizer(spec: RunSpec, model: nn.Module, pruner: Pruner) -> torch.optim.O
     return spec.parts.optimizer.build(
         [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2], scores, score_lr
     )
+
+
+def _lookahead(spec: RunSpec, model: nn.Module, optimizer: torch.optim.Optimizer) -> Lookahead | None:
+    if spec.parts.lookahead is None:
+        return None
+    clip = partial(spec.parts.optimizer.clip_gradients, optimizer)
+    return Lookahead(spec.parts.lookahead, optimizer, model, clip)
 
 
 def describe_sites(path: Path, setup: Setup) -> None:

@@ -5,9 +5,11 @@ One optimizer step, with every place where a part acts::
     progress = step / steps
     factor   <- optimizer part              learning rates of all groups
     masks    <- schedule, score, select     once per step, never per forward
+    look ahead   lookahead part             moves the weights, for one share of the batch at a time
     forward      reparam part               raw weight -> effective weight, in every site
     loss     <- task, distillation, penalty parts, weighted
     backward     reparam part               straight through to weights and scores
+    put back     lookahead part             the weights that the masks were made for; their gradient stays
     clip         optimizer part
     step         torch optimizer            weights and scores together
     steer        penalty part               adapts its weight to the fraction kept
@@ -17,8 +19,8 @@ One optimizer step, with every place where a part acts::
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from analysis import spec as specs
 from analysis.engine import checkpoints, export, snapshots
 from analysis.engine.diary import Control, Diary
 from analysis.engine.evaluate import Evaluation, evaluate
+from analysis.engine.hardware import computing_in
 from analysis.engine.order import batches_from
 from analysis.engine.setup import Setup, describe_sites, prepare
 from analysis.errors import LabError
@@ -39,6 +42,7 @@ from analysis.store.layout import read_json
 
 LINES = 100  # loss lines a run writes at most
 HEADS = ("logits", "start_logits", "end_logits")
+OTHER = 2**31  # added to the seed of a run, it names an order of the examples that no run trains in
 
 
 class Stopped(Exception):
@@ -69,7 +73,7 @@ def execute(path: Path, control: Control) -> None:
     describe_sites(path, setup)
     # Drawn after the head, so that a model with a saved head sees the same dropout as one without.
     torch.manual_seed(spec.seed)
-    saved = checkpoints.load(path / "checkpoints", setup.model, setup.pruner, setup.optimizer, setup.steer)
+    saved = checkpoints.load(path / "checkpoints", setup)
     first = int(saved["step"]) if saved else 0
     if again:  # what an earlier attempt wrote beyond this step is void
         diary.write("resume", first)
@@ -82,26 +86,27 @@ def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> 
     plan, pruner = s.spec.training, s.pruner
     saver = checkpoints.Saver(path / "checkpoints", plan.checkpoint_seconds)
     batches = batches_from(s.data.train.lengths, plan.batch, s.spec.seed, first)
+    fresh = batches_from(s.data.train.lengths, plan.batch, s.spec.seed + OTHER, first)
     every = max(1, plan.steps // LINES)
     glances = _moments(plan.evaluations, plan.steps)
     pictures = _moments(plan.snapshots, plan.steps) - {plan.steps}
     if not first:
-        saver.save(0, s.model, pruner, s.optimizer, s.steer)
+        saver.save(0, s)
     s.model.train()
     before = pruner.masks()
     for step in range(first, plan.steps):
         progress = step / plan.steps
         if control.should_stop():
-            saver.save(step, s.model, pruner, s.optimizer, s.steer)
+            saver.save(step, s)
             raise Stopped
         if saver.due():
-            saver.save(step, s.model, pruner, s.optimizer, s.steer)
+            saver.save(step, s)
         rate = s.spec.parts.optimizer.factor(progress)
         for group in s.optimizer.param_groups:
             group["lr"] = group["peak"] * rate
         if step % plan.refresh == 0:
             pruner.refresh(progress)
-        terms = _step(s, next(batches), progress)
+        terms = _step(s, next(batches), progress, fresh)
         if step % every == 0:
             before = _report(s, step, terms, rate, before, diary)
         _guard(terms, step, s)
@@ -112,7 +117,7 @@ def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> 
             _picture(s, step + 1, path, diary)
     pruner.refresh(1.0)
     # A run that is killed while it finishes need not train again.
-    saver.save(plan.steps, s.model, pruner, s.optimizer, s.steer)
+    saver.save(plan.steps, s)
     _report(s, plan.steps, terms if first < plan.steps else {}, 0.0, before, diary)
 
 
@@ -120,33 +125,36 @@ def _moments(count: int, steps: int) -> set[int]:
     return {round((i + 1) * steps / count) for i in range(count)}
 
 
-def _step(s: Setup, indices: np.ndarray, progress: float) -> dict[str, float]:
+def _step(
+    s: Setup, indices: np.ndarray, progress: float, fresh: Iterable[np.ndarray] = ()
+) -> dict[str, float]:
     """One optimizer step; returns the value of every loss term."""
-    plan, optimizer = s.spec.training, s.spec.parts.optimizer
-    ramp = _ramp(s, progress)
-    shares = np.array_split(indices, min(plan.accumulate, len(indices)))
+    optimizer, backward = s.spec.parts.optimizer, partial(_backward, s, _ramp(s, progress))
+    if s.lookahead is None:
+        seen = backward(indices, len(indices))
+    else:
+        seen = s.lookahead.gradient(backward, indices, fresh)
+    optimizer.clip_gradients(s.optimizer)
+    s.optimizer.step()
+    s.optimizer.zero_grad(set_to_none=True)
+    if s.steer is not None:
+        s.steer.observe(s.pruner.kept / s.pruner.total, progress, optimizer.factor(progress))
+    return seen
+
+
+def _backward(s: Setup, ramp: float, indices: np.ndarray, whole: int) -> dict[str, float]:
+    """Adds the gradient of some of the ``whole`` examples of a batch; returns their share of every term."""
+    pieces = -(-s.spec.training.accumulate * len(indices) // whole)  # as small as without a look-ahead
     seen: dict[str, float] = {}
-    for share in shares:
-        weight = len(share) / len(indices)
-        with parametrize.cached(), _precision(s):
+    for share in np.array_split(indices, min(pieces, len(indices))):
+        weight = len(share) / whole
+        with parametrize.cached(), computing_in(s.precision, str(s.device)):
             losses = _losses(s, share)
         total = torch.zeros((), device=s.device)
         for name, value in losses.items():
             total = total + _weight(s, name, ramp) * value
             seen[name] = seen.get(name, 0.0) + weight * float(value.detach())
         (total * weight).backward()
-    if optimizer.clip:
-        clipped = [
-            p
-            for g in s.optimizer.param_groups
-            if optimizer.clip_scores or not g["scores"]
-            for p in g["params"]
-        ]
-        torch.nn.utils.clip_grad_norm_(clipped, optimizer.clip, foreach=True)
-    s.optimizer.step()
-    s.optimizer.zero_grad(set_to_none=True)
-    if s.steer is not None:
-        s.steer.observe(s.pruner.kept / s.pruner.total, progress, optimizer.factor(progress))
     return seen
 
 
@@ -183,12 +191,6 @@ def _weight(s: Setup, name: str, ramp: float) -> float:
     penalty = s.spec.parts.penalty
     assert penalty is not None
     return ramp * (s.steer.weight() if s.steer is not None else penalty.weight)
-
-
-def _precision(s: Setup) -> AbstractContextManager[Any]:
-    if s.precision == "bf16":
-        return torch.autocast(s.device.type, dtype=torch.bfloat16)
-    return nullcontext()
 
 
 def _guard(terms: dict[str, float], step: int, s: Setup) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.parts import losses, optim, reparam, schedules, scores, select, units
+from analysis.parts import lookahead, losses, optim, reparam, schedules, scores, select, units
 from analysis.parts.base import Knob, Part, checked, knob, knobs
 
 SLOTS: dict[str, dict[str, type[Part]]] = {
@@ -15,6 +15,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
     "schedule": {c.__name__: c for c in (schedules.Cubic, schedules.Constant, schedules.OneShot)},
     "reparam": {c.__name__: c for c in (reparam.Masked, reparam.MaskedRows, reparam.HardConcrete)},
     "optimizer": {c.__name__: c for c in (optim.AdamW, optim.SGD, optim.LARS)},
+    "lookahead": {c.__name__: c for c in (lookahead.Extrapolation,)},
 }
 LOSSES: dict[str, dict[str, type[Part]]] = {
     "task": {c.__name__: c for c in (losses.Task,)},

@@ -14,7 +14,10 @@ from analysis.spec import RunSpec
 from analysis.spec.codec import OPTIONAL
 from analysis.ui import url
 
-SLOTS = ("score", "units", "select", "schedule", "reparam", "optimizer", "task", "distillation", "penalty")
+SLOTS = (
+    *("score", "units", "select", "schedule", "reparam", "optimizer", "lookahead"),
+    *("task", "distillation", "penalty"),
+)
 SLOT_TITLES = {
     "score": "Score: what a weight is worth",
     "units": "Units: what is pruned together",
@@ -22,6 +25,7 @@ SLOT_TITLES = {
     "schedule": "Schedule: when it is cut",
     "reparam": "Mask: how a pruned weight is written",
     "optimizer": "Optimizer",
+    "lookahead": "Look-ahead: where the gradient is evaluated",
     "task": "Loss of the task",
     "distillation": "Loss against the teacher",
     "penalty": "Penalty on the scores",
