@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis.frames.batches import batches
 from analysis.frames.checkpoint import (
     denominators,
     file_problems,
@@ -19,6 +20,7 @@ from analysis.frames.sites import mask_picture, sites, structure
 from analysis.frames.verdict import verdict
 
 __all__ = [
+    "batches",
     "best_lr",
     "box",
     "counts",
