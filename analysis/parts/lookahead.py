@@ -33,8 +33,8 @@ class Extrapolation(Part):
     ``gauss`` and ``uniform`` noise; ``past_adam`` Adam's last direction, ``preview_adam`` the direction it
     would take now, ``extra_adam`` that direction with the moments kept, so that they move twice a step.
     ``nesterov`` looks ahead along the momentum, h * zeta = lr * u * v, whatever the ratio.
-    Source: Lin, Kong, Stich, Jaggi 2020, arXiv:2006.05720; the three forms for Adam are ours, the second
-    after Gidel et al. 2019.
+    Source: Lin, Kong, Stich, Jaggi 2020, arXiv:2006.05720; extra_adam after Gidel et al. 2019,
+    arXiv:1802.10551; past_adam and preview_adam are ours.
     """
 
     source: str = knob("past_adam", "direction of the look-ahead", choices=SOURCES)
