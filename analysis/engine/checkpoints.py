@@ -48,6 +48,7 @@ class Saver:
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "steer": [s.steer.integral, s.steer.error, s.steer.trend] if s.steer else [],
+            "lookahead": s.lookahead.past if s.lookahead else [],
         }
         with open(temporary / "state.pt", "wb") as file:
             torch.save(state, file)
@@ -97,6 +98,8 @@ def load(folder: Path, s: Setup) -> dict[str, Any] | None:
         s.steer.integral, s.steer.error, s.steer.trend = state["steer"]
     if s.tutor is not None and state.get("tutor"):
         s.tutor.recall(state["tutor"])
+    if s.lookahead is not None:
+        s.lookahead.load(state.get("lookahead", []))
     return state
 
 

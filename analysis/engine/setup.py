@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from analysis.engine import models
 from analysis.engine.data import TaskData, load_task
 from analysis.engine.hardware import device_of, precision_of
+from analysis.engine.lookahead import Lookahead
 from analysis.engine.measure import Probe
 from analysis.engine.pruner import Pruner
 from analysis.engine.sites import Counts, Site, count_parameters, find_sites
@@ -40,6 +42,7 @@ class Setup:
         pruner: masks of all sites.
         counts: parameters under each denominator.
         optimizer: over everything that is trained.
+        lookahead: where the gradient is evaluated, or None for the weights themselves.
         steer: controller of the penalty weight, or None.
         tutor: makes the student of an evaluation the teacher, or None.
         start: pre-trained weights of every site, on the CPU.
@@ -56,6 +59,7 @@ class Setup:
     pruner: Pruner
     counts: Counts
     optimizer: torch.optim.Optimizer
+    lookahead: Lookahead | None
     steer: Steer | None
     tutor: Tutor | None
     start: list[torch.Tensor]
@@ -93,7 +97,7 @@ def prepare(spec: RunSpec, runs: Path) -> Setup:
     pruner = Pruner.attach(sites, spec.parts, spec.keep, spec.seed)
     if spec.parts.score.on_demand:
         pruner.start, pruner.measure = start, _probe(spec, model, data).measure
-    steer = _steer(spec)
+    optimizer = _optimizer(spec, model, pruner)
     some = dataclasses.replace(spec.task, eval_rows=min(GLANCE, spec.task.eval_rows or GLANCE))
     return Setup(
         spec=spec,
@@ -103,8 +107,9 @@ def prepare(spec: RunSpec, runs: Path) -> Setup:
         teacher=teacher,
         pruner=pruner,
         counts=counts,
-        optimizer=_optimizer(spec, model, pruner),
-        steer=steer,
+        optimizer=optimizer,
+        lookahead=_lookahead(spec, model, optimizer),
+        steer=_steer(spec),
         tutor=tutor,
         start=start,
         glance=load_task(some, tokenizer).validation,
@@ -161,6 +166,13 @@ def _optimizer(spec: RunSpec, model: nn.Module, pruner: Pruner) -> torch.optim.O
     decayed = [p for p in trained if p.ndim >= 2 and id(p) not in by_gates]
     undecayed = [p for p in trained if p.ndim < 2 or id(p) in by_gates]
     return spec.parts.optimizer.build(decayed, undecayed, scores, score_lr)
+
+
+def _lookahead(spec: RunSpec, model: nn.Module, optimizer: torch.optim.Optimizer) -> Lookahead | None:
+    if spec.parts.lookahead is None:
+        return None
+    clip = partial(spec.parts.optimizer.clip_gradients, optimizer)
+    return Lookahead(spec.parts.lookahead, optimizer, model, clip)
 
 
 def describe_sites(path: Path, setup: Setup) -> None:

@@ -7,9 +7,11 @@ One optimizer step, with every place where a part acts::
     masks    <- schedule, score, select     once per step when due, never per forward; a score on demand
                                             measures the loss on examples when the schedule has moved
     settle       reparam part               zeros into the weights, where the forward has no mask
+    look ahead   lookahead part             moves the weights, for one share of the batch at a time
     forward      reparam part               stored parameter -> effective weight, in every site
     loss     <- task, distillation, penalty parts, weighted
     backward     reparam part               straight through to weights and scores
+    put back     lookahead part             the weights that the masks were made for; their gradient stays
     clip         optimizer part
     observe      score part                 clipped gradients and learning rate, before the weights move
     before step  reparam part               remembers what the step must not lose
@@ -22,6 +24,8 @@ One optimizer step, with every place where a part acts::
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +36,8 @@ from torch.nn.utils import parametrize
 from analysis import spec as specs
 from analysis.engine import checkpoints, finish, scoring, stepping
 from analysis.engine.diary import Control, Diary
-from analysis.engine.evaluate import TARGETS, evaluate, in_precision
+from analysis.engine.evaluate import TARGETS, evaluate
+from analysis.engine.hardware import computing_in
 from analysis.engine.order import batches_from
 from analysis.engine.setup import Setup, describe_sites, prepare
 from analysis.engine.tasks_token import IGNORED
@@ -42,6 +47,7 @@ from analysis.store.layout import read_json
 
 LINES = 100  # loss lines a run writes at most
 HEADS = ("logits", "start_logits", "end_logits")
+OTHER = 2**31  # added to the seed of a run, it names an order of the examples that no run trains in
 
 
 class Stopped(Exception):
@@ -85,6 +91,7 @@ def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> 
     plan, pruner = s.spec.training, s.pruner
     saver = checkpoints.Saver(path / "checkpoints", plan.checkpoint_seconds)
     batches = batches_from(s.data.train.lengths, plan.batch, s.spec.seed, first)
+    fresh = batches_from(s.data.train.lengths, plan.batch, s.spec.seed + OTHER, first)
     every = max(1, plan.steps // LINES)
     glances = _moments(plan.evaluations, plan.steps)
     pictures = _moments(plan.snapshots, plan.steps) - {plan.steps}
@@ -105,7 +112,7 @@ def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> 
         if step % plan.refresh == 0 and s.spec.parts.schedule.due(progress, step):
             pruner.refresh(progress)
             stepping.settle(pruner)
-        terms = one_step(s, next(batches), progress, step)
+        terms = one_step(s, next(batches), progress, step, fresh)
         if step % every == 0:
             before = _report(s, step, terms, rate, before, diary)
         _guard(terms, step, s)
@@ -125,37 +132,49 @@ def _moments(count: int, steps: int) -> set[int]:
     return {round((i + 1) * steps / count) for i in range(count)}
 
 
-def one_step(s: Setup, indices: np.ndarray, progress: float, step: int) -> dict[str, float]:
-    """Does one optimizer step on the examples of these numbers; returns the value of every loss term."""
-    plan, optimizer = s.spec.training, s.spec.parts.optimizer
-    ramp = _ramp(s, progress)
-    shares = np.array_split(indices, min(plan.accumulate, len(indices)))
+def one_step(
+    s: Setup, indices: np.ndarray, progress: float, step: int, fresh: Iterable[np.ndarray] = ()
+) -> dict[str, float]:
+    """Does one optimizer step and returns the value of every loss term.
+
+    Args:
+        s: what the run works with.
+        indices: training examples of the step.
+        progress: position in the run, in [0, 1].
+        step: number of the step, from 0.
+        fresh: further batches for a look-ahead that draws examples of its own.
+    """
+    optimizer, backward = s.spec.parts.optimizer, partial(_backward, s, _ramp(s, progress))
+    if s.lookahead is None:
+        seen = backward(indices, len(indices))
+    else:
+        seen = s.lookahead.gradient(backward, indices, fresh)
+    optimizer.clip_gradients(s.optimizer)
+    rate = optimizer.lr * optimizer.factor(progress)
+    if s.spec.parts.score.observes:
+        scoring.observe(s.pruner, rate, step)
+    stepping.before_step(s.pruner)
+    s.optimizer.step()
+    stepping.after_step(s.pruner, rate * optimizer.weight_decay)
+    s.optimizer.zero_grad(set_to_none=True)
+    if s.steer is not None:
+        s.steer.observe(s.pruner.kept / s.pruner.total, progress, optimizer.factor(progress))
+    return seen
+
+
+def _backward(s: Setup, ramp: float, indices: np.ndarray, whole: int) -> dict[str, float]:
+    """Adds the gradient of some of the ``whole`` examples of a batch; returns their share of every term."""
+    pieces = -(-s.spec.training.accumulate * len(indices) // whole)  # as small as without a look-ahead
     seen: dict[str, float] = {}
-    for share in shares:
-        weight = len(share) / len(indices)
-        with parametrize.cached(), in_precision(str(s.device), s.precision):
+    for share in np.array_split(indices, min(pieces, len(indices))):
+        weight = len(share) / whole
+        with parametrize.cached(), computing_in(s.precision, str(s.device)):
             losses = _losses(s, share)
         total = torch.zeros((), device=s.device)
         for name, value in losses.items():
             total = total + _weight(s, name, ramp) * value
             seen[name] = seen.get(name, 0.0) + weight * float(value.detach())
         (total * weight).backward()
-    if optimizer.clip:
-        clipped = [
-            p
-            for g in s.optimizer.param_groups
-            if optimizer.clip_scores or not g["scores"]
-            for p in g["params"]
-        ]
-        torch.nn.utils.clip_grad_norm_(clipped, optimizer.clip, foreach=True)
-    if s.spec.parts.score.observes:
-        scoring.observe(s.pruner, optimizer.lr * optimizer.factor(progress), step)
-    stepping.before_step(s.pruner)
-    s.optimizer.step()
-    stepping.after_step(s.pruner, optimizer.lr * optimizer.factor(progress) * optimizer.weight_decay)
-    s.optimizer.zero_grad(set_to_none=True)
-    if s.steer is not None:
-        s.steer.observe(s.pruner.kept / s.pruner.total, progress, optimizer.factor(progress))
     return seen
 
 

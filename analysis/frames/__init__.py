@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis.frames.batches import batches
 from analysis.frames.checkpoint import (
     denominators,
     file_problems,
@@ -23,6 +24,7 @@ from analysis.frames.verdict import verdict
 
 __all__ = [
     "areas",
+    "batches",
     "best_lr",
     "box",
     "counts",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from analysis.parts import (
     floor,
     flow,
+    lookahead,
     losses,
     optim,
     reparam,
@@ -63,7 +64,8 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
             reparam.HardConcrete,
         )
     },
-    "optimizer": {c.__name__: c for c in (optim.AdamW,)},
+    "optimizer": {c.__name__: c for c in (optim.AdamW, optim.SGD, optim.LARS)},
+    "lookahead": {c.__name__: c for c in (lookahead.Extrapolation,)},
 }
 LOSSES: dict[str, dict[str, type[Part]]] = {
     "task": {c.__name__: c for c in (losses.Task,)},

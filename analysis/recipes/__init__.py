@@ -6,6 +6,7 @@ from analysis.recipes import (
     block_movement,
     compute_optimal,
     dense,
+    extrapolation,
     gradient_flow,
     l0,
     magnitude,
@@ -32,6 +33,7 @@ RECIPES: dict[str, Recipe] = {
         pins.RECIPE,
         powerprop.RECIPE,
         compute_optimal.RECIPE,
+        extrapolation.RECIPE,
     )
 }
 

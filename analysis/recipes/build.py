@@ -67,7 +67,14 @@ def build(
     parts = r.lineup
     if teacher and parts.distillation is None:
         parts = taught(parts)
-    plan: dict[str, Any] = {**COMMON.get(data.source, {}), **(settings or {})}
+    # What was tuned for one part says nothing of another: AdamW's rate would starve SGD.
+    given = settings or {}
+    plan: dict[str, Any] = {
+        name: value
+        for name, value in COMMON.get(data.source, {}).items()
+        if f"{name.partition('.')[0]}.type" not in given
+    }
+    plan |= given
     if steps is not None:
         plan["training.steps"] = steps
     spec = RunSpec(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from analysis.errors import SpecError
 from analysis.parts.losses import TopKastPenalty
+from analysis.parts.optim import LARS
 from analysis.parts.reparam import HardConcrete, SignedPower, Zeroed
 from analysis.parts.schedules import Cubic, settled
 from analysis.parts.scores import Magnitude
@@ -26,6 +27,7 @@ def check(parts: LineUp) -> None:
     _frozen(parts)
     _explored(parts)
     _measured(parts)
+    _ahead(parts)
 
 
 def _learned(parts: LineUp) -> None:
@@ -95,3 +97,17 @@ def _measured(parts: LineUp) -> None:
             f"score is {type(parts.score).__name__}, measured on the weights as stored, but the reparam "
             "SignedPower stores their roots; choose the reparam Masked, or a score that needs no gradients."
         )
+
+
+def _ahead(parts: LineUp) -> None:
+    """Look-aheads and optimizers that work with the gradient of the stored parameter."""
+    if parts.lookahead is not None:
+        parts.lookahead.check(parts.optimizer)
+    raw = isinstance(parts.reparam, SignedPower) and parts.reparam.alpha != 1 and parts.reparam.raw_moments
+    for name, part in (("lookahead", parts.lookahead), ("optimizer", parts.optimizer)):
+        if raw and (name == "lookahead" or isinstance(part, LARS)) and part is not None:
+            raise SpecError(
+                f"{name} is {type(part).__name__}, which sets gradients against the stored weights, but the "
+                "reparam SignedPower with raw_moments hands on the gradient of their power; choose "
+                "raw_moments=false, or another part."
+            )

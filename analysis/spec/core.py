@@ -11,6 +11,7 @@ from analysis.errors import SpecError
 from analysis.parts.base import Part, knob
 from analysis.parts.floor import GlobalCut, GlobalWithFloor
 from analysis.parts.flow import Flow
+from analysis.parts.lookahead import Extrapolation
 from analysis.parts.losses import LogitDistillation, Penalty, Task
 from analysis.parts.optim import Optimizer
 from analysis.parts.reparam import Reparam
@@ -103,6 +104,7 @@ class LineUp:
     schedule: Schedule
     reparam: Reparam
     optimizer: Optimizer
+    lookahead: Extrapolation | None = None
     task: Task = field(default_factory=Task)
     distillation: LogitDistillation | SelfDistillation | None = None
     penalty: Penalty | None = None
@@ -137,6 +139,12 @@ class RunSpec:
                 "folder or a hub id."
             )
         check_name(self.name)
+        workers = self.parts.lookahead.workers if self.parts.lookahead is not None else 1
+        if workers > self.training.batch:
+            raise SpecError(
+                f"lookahead.workers is {workers}; they share a batch of {self.training.batch} and must not "
+                "be more than its examples: take fewer workers or a larger training.batch."
+            )
         if self.teacher and self.parts.distillation is None:
             raise SpecError(
                 f"teacher is {self.teacher!r} but no distillation loss uses it; add one or drop the teacher."

@@ -21,6 +21,7 @@ SLOT_TITLES = {
     "schedule": "Schedule: when it is cut",
     "reparam": "Mask: from the stored weight to the one that computes",
     "optimizer": "Optimizer",
+    "lookahead": "Look-ahead: where the gradient is evaluated",
     "task": "Loss of the task",
     "distillation": "Loss against the teacher",
     "penalty": "Penalty on scores or weights",

@@ -18,6 +18,7 @@ from analysis import spec as specs
 from analysis.engine import compact, train
 from analysis.engine.record import record, short
 from analysis.errors import RunError, SpecError
+from analysis.parts.lookahead import SOURCES
 from analysis.recipes import RECIPES, build
 from analysis.store import arrays
 from analysis.store.layout import write_json
@@ -163,9 +164,22 @@ def test_a_run_with_removable_units_cuts_them_out_and_says_so(launch: Launch) ->
         torch.testing.assert_close(again.eval()(ids).logits, dense.eval()(ids).logits, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("recipe", [r for r in RECIPES if r != "dense"])
-def test_stop_and_resume_end_like_a_straight_run(launch: Launch, recipe: str) -> None:
-    straight, broken = launch(recipe), launch(recipe)
+AHEAD = {"lookahead__type": "Extrapolation", "lookahead__rule": "rho", "lookahead__rho": 1.0}
+PAST = {**AHEAD, "lookahead__source": "past", "lookahead__workers": 2, "optimizer__type": "SGD"}
+LOCAL = {**AHEAD, "lookahead__source": "local", "lookahead__workers": 2}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings"),
+    [
+        *((recipe, {}) for recipe in RECIPES if recipe != "dense"),
+        *(("movement", PAST), ("l0", PAST), ("magnitude", LOCAL)),
+    ],
+)
+def test_stop_and_resume_end_like_a_straight_run(
+    launch: Launch, recipe: str, settings: dict[str, Any]
+) -> None:
+    straight, broken = launch(recipe, **settings), launch(recipe, **settings)
     train.execute(straight, Control())
     with pytest.raises(train.Stopped):
         train.execute(broken, Control(stop_at=7))
@@ -388,6 +402,10 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         build(
             "l0", "m", "t", settings={"schedule.type": "OneShot", "schedule.at": 0.5, "schedule.frozen": True}
         )
+    with pytest.raises(SpecError, match=r"lookahead is Extrapolation.*choose raw_moments=false"):
+        build("powerprop", "m", "t", settings={"lookahead.type": "Extrapolation"})
+    with pytest.raises(SpecError, match=r"optimizer is LARS.*choose raw_moments=false"):
+        build("powerprop", "m", "t", settings={"optimizer.type": "LARS"})
     with pytest.raises(SpecError, match=r"keep is 0\.5 for the recipe dense"):
         build("dense", "m", "t", keep=0.5)
 
@@ -432,3 +450,54 @@ def test_looking_does_not_change_the_run(launch: Launch, recipe: str) -> None:
     assert masks(seldom) == masks(often)
     saved = [(path / "model" / "model.safetensors").read_bytes() for path in (seldom, often)]
     assert saved[0] == saved[1]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_takes_its_gradient_ahead(launch: Launch, recipe: str) -> None:
+    """Masks are those of x while weights and scores are ahead, and both are back before the step."""
+    chained = {"reparam__raw_moments": False} if recipe == "powerprop" else {}
+    plan = {**AHEAD, **chained, "steps": 2, "optimizer__warmup": 0, "lookahead__source": "global"}
+    path = launch(recipe, **plan)
+    setup = train.prepare(specs.from_dict(json.loads((path / "spec.json").read_text())), path.parent)
+    setup.model.train()
+    ahead = setup.lookahead
+    assert ahead is not None
+    start = [p.detach().clone() for p in ahead.parameters]
+    masks_before = setup.pruner.masks()
+    moved: list[list[bool]] = []
+
+    def backward(rows: np.ndarray, whole: int) -> dict[str, float]:
+        moved.append([not torch.equal(p, x) for p, x in zip(ahead.parameters, start, strict=True)])
+        assert all(torch.equal(a, b) for a, b in zip(setup.pruner.masks(), masks_before, strict=True))
+        return train._backward(setup, 1.0, rows, whole)
+
+    ahead.gradient(backward, np.arange(8))
+    changed = [bool(p.grad.count_nonzero()) for p in ahead.parameters if p.grad is not None]
+    assert not any(moved[0]) and sum(moved[1]) >= 0.9 * sum(changed) > 20
+    assert all(torch.equal(p, x) for p, x in zip(ahead.parameters, start, strict=True))
+    scores = {id(p) for p in setup.pruner.learned_scores()}
+    assert all(m for m, p in zip(moved[1], ahead.parameters, strict=True) if id(p) in scores)
+    train.execute(path, Control())
+    assert math.isfinite(events(path, "loss")[0]["loss"])
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_no_look_ahead_is_the_optimizer_alone_bit_for_bit(launch: Launch, workers: int) -> None:
+    plan = {"steps": 3, "optimizer__warmup": 0, "training__evaluations": 0}
+    off = {**AHEAD, "lookahead__rho": 0, "lookahead__workers": workers}
+    sources = [s for s in SOURCES if s != "nesterov"]
+    runs = [launch("movement", **plan, training__accumulate=workers)]
+    runs += [launch("movement", **plan, **off, lookahead__source=source) for source in sources]
+    for path in runs:
+        train.execute(path, Control())
+    assert all(masks(path) == masks(runs[0]) for path in runs)
+    assert len({(path / "model" / "model.safetensors").read_bytes() for path in runs}) == 1
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "LARS"])
+def test_other_optimizers_learn_scores_and_weights(launch: Launch, optimizer: str) -> None:
+    path = launch("movement", steps=6, optimizer__type=optimizer, optimizer__weight_decay=0.01)
+    train.execute(path, Control())
+    assert all(math.isfinite(row["loss"]) for row in events(path, "loss")[:-1])
+    assert events(path, "eval")[-1]["keep_prunable"] == 0.25
+    assert len({row["loss"] for row in events(path, "loss")[:-1]}) == 6

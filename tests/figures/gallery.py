@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.figures import (
+    batches,
     curves,
     front,
     layers,
@@ -171,6 +172,13 @@ def shares(m: Maker) -> pd.DataFrame:
     ]
 
 
+def spent(m: Maker, metric: str = "accuracy") -> pd.DataFrame:
+    mean = m.real()
+    where = {"line": m.names("AdamW", "AdamW, past adam look-ahead of 0.5"), "batch": 32 * (1 + m.whole(6))}
+    band = {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "runs": m.whole(4)}
+    return m.frame(**where, step=m.whole(), evaluations=m.real(0, 1e6), **band, metric=[metric] * m.n)
+
+
 FIGURES: dict[str, Callable[[Maker, bool], go.Figure]] = {
     "weight_score": lambda m, d: scatter.weight_score(
         plane(m), points(m), threshold=[0.1, 0.2, float("nan")], title=NAMES[1], dark=d
@@ -206,6 +214,10 @@ FIGURES: dict[str, Callable[[Maker, bool], go.Figure]] = {
         lines(m).assign(variant=m.names("", "other settings (ab12cd34)")), singles(m), dark=d
     ),
     "accuracy_compute": lambda m, d: front.accuracy_compute(tried(m), title=NAMES[1], floor=0.5, dark=d),
+    "large_batch": lambda m, d: batches.large_batch(spent(m), floor=0.5, dark=d),
+    "large_batch loss": lambda m, d: batches.large_batch(
+        spent(m, "training loss").assign(batch=32), log=True, title=NAMES[1], dark=d
+    ),
     "loss": lambda m, d: live.loss(running(m), smooth=3, log=True, dark=d),
     "metric": lambda m, d: live.metric(running(m), dark=d),
     "keep": lambda m, d: live.keep(running(m), recipes={"one": "movement"}, dark=d),
