@@ -10,7 +10,7 @@ from analysis.frames.checkpoint import (
     tensor_histogram,
     tensors,
 )
-from analysis.frames.curves import best_lr, curves, usual
+from analysis.frames.curves import best_lr, curves, few_rates, usual
 from analysis.frames.overlap import expected_jaccard, overlap, overlap_matrix, rank_agreement
 from analysis.frames.planes import box, large, plane, points, quadrants, thresholds
 from analysis.frames.progress import evals, keeps, losses, many
@@ -26,6 +26,7 @@ __all__ = [
     "denominators",
     "evals",
     "expected_jaccard",
+    "few_rates",
     "file_problems",
     "inspection",
     "keeps",
