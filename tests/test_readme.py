@@ -18,6 +18,7 @@ import pytest
 
 from analysis.cli import main
 from analysis.recipes import RECIPES, build
+from benchmarks import tables
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -140,6 +141,12 @@ def test_named_files_exist(name: str) -> None:
     assert sorted(p for p in named if not (ROOT / p).exists()) == []
 
 
+@pytest.mark.parametrize("task", ["sst2", "mrpc"])
+def test_tables_of_real_runs_are_what_the_recorded_runs_say(task: str) -> None:
+    lines = tables.table(task)
+    assert len(lines) > 3 and [line for line in lines if line not in README] == []
+
+
 def test_anchors_within_the_readme() -> None:
     titles = re.findall(r"^#+ (.+)$", README, flags=re.M)
     headings = {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
@@ -178,8 +185,7 @@ def test_requirements_are_what_is_imported() -> None:
                 modules.add(node.module.split(".")[0])
     outside = modules - set(sys.stdlib_module_names) - {"analysis", "pages", "app", "__future__"}
     owners = packages_distributions()
-    extras = {"accelerate", "kaleido"}
-    imported = {owners[module][0].lower() for module in outside if module in owners} - extras
+    imported = {owners[module][0].lower() for module in outside if module in owners}
     assert {name.lower() for name in REQUIREMENTS} == imported
 
 

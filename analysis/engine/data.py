@@ -12,8 +12,9 @@ from torch import Tensor
 
 from analysis.engine import answers, labels, sources, tasks_image, tasks_qa, tasks_text, tasks_token
 from analysis.engine import columns as cols
+from analysis.engine.model_files import wrong_input
 from analysis.engine.splits import Split, pad_id
-from analysis.errors import DataError, ModelError
+from analysis.errors import DataError
 from analysis.spec import TaskSpec
 
 log = logging.getLogger(__name__)
@@ -142,10 +143,7 @@ def _tags(files: sources.Files, columns: cols.Columns, task: TaskSpec, tokenizer
 def _images(files: sources.Files, columns: cols.Columns, task: TaskSpec, processor: Any) -> TaskData:
     """Build an image classification task."""
     if is_tokenizer(processor):
-        raise ModelError(
-            f"The task {task.source} holds pictures but the model reads text; choose an image model, such as "
-            "bundled:digits, or a text task."
-        )
+        raise wrong_input(task.source, pictures=True)
     names, tables = tasks_image.check(files.tables(), columns)
     arranged = sources.arrange(files.replaced(tables), train_rows=task.train_rows, eval_rows=task.eval_rows)
     parts = {name: tasks_image.ImageSplit(name, rows, columns, processor) for name, rows in arranged.items()}
@@ -188,10 +186,7 @@ def text_length(task: TaskSpec, tokenizer: Any) -> int:
         ModelError: there is no tokenizer.
     """
     if not is_tokenizer(tokenizer):
-        raise ModelError(
-            f"The task {task.source} is text but the model has no tokenizer; choose a text model, such as "
-            "bundled:text, or an image task."
-        )
+        raise wrong_input(task.source, pictures=False)
     return min(task.max_length, int(tokenizer.model_max_length))
 
 

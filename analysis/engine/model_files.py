@@ -18,6 +18,39 @@ INDEX = "model.safetensors.index.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
 
 
+TOKENIZERS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+)
+
+
+def reads_text(folder: Path) -> bool:
+    """Tells from the files of a model folder whether it has a tokenizer."""
+    return any((folder / name).is_file() for name in TOKENIZERS)
+
+
+def wrong_input(task: str, *, pictures: bool) -> ModelError:
+    """Says that a model reads something else than a task holds.
+
+    Args:
+        task: source of the task.
+        pictures: True when the task holds pictures and the model reads text, False for the reverse.
+    """
+    if pictures:
+        return ModelError(
+            f"The task {task} holds pictures but the model reads text; choose an image model, such as "
+            f"{BUNDLED[1]}, or a text task."
+        )
+    return ModelError(
+        f"The task {task} is text but the model has no tokenizer; choose a text model, such as "
+        f"{BUNDLED[0]}, or an image task."
+    )
+
+
 def resolve(name: str, runs: Path | None = None) -> Path:
     """Find the folder of a model.
 

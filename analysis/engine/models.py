@@ -10,7 +10,7 @@ from typing import Any
 
 from analysis.engine import columns as cols
 from analysis.engine.data import TaskData
-from analysis.engine.model_files import resolve
+from analysis.engine.model_files import reads_text, resolve
 from analysis.errors import ModelError
 
 import torch  # isort: skip
@@ -72,17 +72,9 @@ def load_tokenizer(name: str, runs: Path | None = None) -> Any:
         ModelError: the model is missing, or its tokenizer is damaged.
     """
     folder = resolve(name, runs)
-    here = {entry.name for entry in folder.iterdir()}
-    if here & {
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "vocab.txt",
-        "vocab.json",
-        "tokenizer.model",
-        "spiece.model",
-    }:
+    if reads_text(folder):
         return _tokenizer(folder, name)
-    if "preprocessor_config.json" in here or "processor_config.json" in here:
+    if any((folder / file).is_file() for file in ("preprocessor_config.json", "processor_config.json")):
         with _quiet(), _sentence(name, "image processor"):
             return transformers.AutoImageProcessor.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 
@@ -22,7 +23,7 @@ def accuracy_keep(
     x_title: str = KEPT,
     metric: str = "accuracy",
     floor: float | None = None,
-    dense: float | None = None,
+    dense: float | Mapping[object, float] | None = None,
     published: pd.DataFrame | None = None,
     facet: str = "",
     log: bool = True,
@@ -41,7 +42,7 @@ def accuracy_keep(
         x_title: quantity and denominator of the horizontal axis.
         metric: quantity of the vertical axis, such as "test accuracy".
         floor: value of a predictor that learnt nothing.
-        dense: value of the unpruned model.
+        dense: value of the unpruned model; by panel where they have their own (None is all of them).
         published: recipe, keep, value and source of printed results, drawn hollow.
         facet: column that splits the figure into panels side by side, "" for one panel.
         log: True for a logarithmic horizontal axis.
@@ -66,7 +67,8 @@ def accuracy_keep(
         _lines(fig, part, sorted(set(known["variant"]) - {""}), times, column, named)
         _singles(fig, points, facet, panel, times, column, dark)
         _published(fig, published, times, column, named)
-        _levels(fig, floor, dense, column, column == len(panels), dark)
+        level = dense.get(panel, dense.get(None)) if isinstance(dense, Mapping) else dense
+        _levels(fig, floor, level, column, column == len(panels), dark)
     if log:
         fig.update_xaxes(type="log")
         _log_ticks(fig, known, points, times)
@@ -294,4 +296,6 @@ def _log_ticks(fig: go.Figure, known: pd.DataFrame, points: pd.DataFrame | None,
     if len(ticks) > 9 or any(b < 1.3 * a for a, b in pairwise(ticks)):
         low, high = np.floor(np.log10(seen.min() * 0.9)), np.ceil(np.log10(seen.max()))
         ticks = [float(d * 10.0**e) for e in range(int(low), int(high) + 1) for d in (1, 2, 5)]
+        if sum(seen.min() <= t <= seen.max() for t in ticks) < 2:  # a narrow range between two of them
+            ticks = [float(f"{t:.2g}") for t in np.geomspace(seen.min(), seen.max(), 5)]
     fig.update_xaxes(tickvals=ticks, ticktext=[f"{t:g}" for t in ticks])

@@ -202,7 +202,10 @@ def flips(
         dark=dark,
         height=height,
         alt="Share of mask bits that flipped against progress.",
-        how="Changes since the value before. High: the choice is still open; zero: it has been made.",
+        how=(
+            "What changed in the hundredth of the run before a value; recorded runs hold only some values. "
+            "High: the choice is still open; zero: it has been made. Runs on one schedule may hide another."
+        ),
     )
     drawn = 0
     for place, run, label, part in _runs(keeps):

@@ -41,7 +41,10 @@ def mask_picture(
         height=height,
         legend=False,
         alt="Picture of one mask: the share of weights kept in each block of the matrix.",
-        how="Stripes are rows or columns that live or die together, an even grain is single weights.",
+        how=(
+            "A pixel is a block of the matrix, its size on hover. Stripes are rows or columns that live or "
+            "die together, an even grain is single weights; dotted lines are the borders of attention heads."
+        ),
     )
     known = base.finite(frame, ["row", "col", "keep"])
     if known.empty:
@@ -59,13 +62,19 @@ def mask_picture(
             zmax=max(1, int(z.max())),
             colorscale=theme.sequential(dark),
             colorbar={"title": {"text": "weights kept<br>(% of the block)", "font": {"size": 11}}},
-            hovertemplate="row %{y:.0f}, column %{x:.0f}<br>%{z} % kept<extra></extra>",
+            hovertemplate="row %{y:.0f}, column %{x:.0f}<br>%{z} % of "
+            + f"{_block(rows, cols)} kept<extra></extra>",
         )
     )
     _borders(fig, heads, heads_along, shape or (int(rows[-1]) + 1, int(cols[-1]) + 1), dark)
     fig.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     fig.update_xaxes(showgrid=False, zeroline=False)
     return fig
+
+
+def _block(rows: np.ndarray, cols: np.ndarray) -> str:
+    down, across = (int(v[1] - v[0]) if len(v) > 1 else 1 for v in (rows, cols))
+    return "this weight" if down == across == 1 else f"{down} x {across} weights"
 
 
 def _edges(starts: np.ndarray, end: int | None) -> np.ndarray:

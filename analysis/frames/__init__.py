@@ -11,7 +11,7 @@ from analysis.frames.checkpoint import (
     tensor_histogram,
     tensors,
 )
-from analysis.frames.curves import best_lr, curves, usual
+from analysis.frames.curves import best_lr, curves, few_rates, usual
 from analysis.frames.front import areas, front_sentences, trials
 from analysis.frames.growth import growth, growth_agreement
 from analysis.frames.overlap import expected_jaccard, overlap, overlap_matrix, rank_agreement
@@ -32,6 +32,7 @@ __all__ = [
     "denominators",
     "evals",
     "expected_jaccard",
+    "few_rates",
     "file_problems",
     "front_sentences",
     "growth",

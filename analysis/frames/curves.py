@@ -99,6 +99,26 @@ def best_lr(
     return chosen.drop(columns="target")
 
 
+def few_rates(results: pd.DataFrame, by: Sequence[str] = ("recipe",)) -> list[tuple[str, list[float]]]:
+    """Finds where a best learning rate is the best of one: keeps tried at a single rate.
+
+    Args:
+        results: a frame of ``frames.results``, narrowed to one model, task and metric.
+        by: columns that name a line; the first is what the line is called.
+
+    Returns:
+        name and keeps of every line that has such keeps, none of a frame in which nobody tried two rates.
+    """
+    seen = results[results["split"] == "validation"] if len(results) else results
+    seen = seen[np.isfinite(seen["lr"])] if len(seen) else seen
+    if seen.empty or seen["lr"].nunique() < 2:
+        return []
+    seen = seen.assign(target=target_of(seen))
+    rates = seen.groupby([*by, "target"])["lr"].nunique()
+    single = rates[rates == 1].reset_index()
+    return [(str(name), sorted(part["target"])) for name, part in single.groupby(by[0])]
+
+
 def usual(points: pd.DataFrame) -> pd.DataFrame:
     """Narrows points to the settings that most runs of a line share; all of them where only others are left.
 

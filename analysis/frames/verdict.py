@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -18,6 +18,8 @@ def verdict(
     curves: pd.DataFrame,
     by: Sequence[str] = ("recipe",),
     *,
+    of: str = "the prunable weights",
+    titles: Mapping[str, str] | None = None,
     reference: str = "dense",
     better: str = "higher",
 ) -> list[str]:
@@ -26,6 +28,8 @@ def verdict(
     Args:
         curves: a frame of ``frames.curves``; lines of other settings count only where there are no others.
         by: columns that name a line.
+        of: denominator of the keeps, as it reads after "of".
+        titles: what recipes are called in the figure; None for their names.
         reference: recipe that is no competitor, because it prunes nothing.
         better: "higher" or "lower", which values of the metric are good.
 
@@ -36,7 +40,8 @@ def verdict(
     known = usual(known[np.isfinite(known["keep"]) & np.isfinite(known["mean"])])
     by = [*by, "variant"]
     lines = {
-        _label(by, key): part.sort_values("keep") for key, part in known.groupby(by, sort=True, dropna=False)
+        _label(by, key, titles or {}): part.sort_values("keep")
+        for key, part in known.groupby(by, sort=True, dropna=False)
     }
     if len(lines) < 2:
         return ["Nothing can be compared yet: at least two recipes must be measured at about the same keep."]
@@ -46,9 +51,15 @@ def verdict(
     for keep in _places(known["keep"]):
         here = {name: near for name, part in lines.items() if (near := _near(part, keep)) is not None}
         if len(here) > 1:
-            sentences.append(_leader(here, keep, scale, unit, sign))
+            sentences.append(_leader(here, keep, of, scale, unit, sign))
     if not sentences:
         return ["Nothing can be compared yet: no two recipes were measured at about the same keep."]
+    alone = [name for name, part in lines.items() if not _met(part, lines, name)]
+    if alone:
+        sentences.append(
+            f"{_joined(alone)} kept other amounts and {'is' if len(alone) == 1 else 'are'} in no comparison "
+            "above."
+        )
     for (a, first), (b, second) in combinations(lines.items(), 2):
         sentences += _crossings(a, first, b, second)
     if int(known["runs"].max()) == 1:
@@ -58,14 +69,24 @@ def verdict(
     return sentences
 
 
-def _label(by: Sequence[str], key: object) -> str:
+def _met(part: pd.DataFrame, lines: Mapping[str, pd.DataFrame], name: str) -> bool:
+    """Whether any other line was measured at about one of the keeps of this one."""
+    others = [line for other, line in lines.items() if other != name]
+    return any(_near(line, keep) is not None for line in others for keep in part["keep"])
+
+
+def _joined(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _label(by: Sequence[str], key: object, titles: Mapping[str, str]) -> str:
     values = key if isinstance(key, tuple) else (key,)
     names = []
     for column, value in zip(by, values, strict=True):
         if isinstance(value, float):
             names.append(f"{column} {value:g}" if np.isfinite(value) else f"{column} unknown")
         else:
-            names.append(str(value).replace("_", " "))
+            names.append(titles.get(str(value), str(value).replace("_", " ")))
     return ", ".join(name for name in names if name)
 
 
@@ -89,11 +110,11 @@ def _near(part: pd.DataFrame, keep: float) -> pd.Series | None:
     return part.iloc[int(far.to_numpy().argmin())] if float(far.min()) <= SAME * keep else None
 
 
-def _leader(here: dict[str, pd.Series], keep: float, scale: float, unit: str, sign: float) -> str:
+def _leader(here: dict[str, pd.Series], keep: float, of: str, scale: float, unit: str, sign: float) -> str:
     order = sorted(here, key=lambda name: (-sign * float(here[name]["mean"]), name))
     first, second = here[order[0]], here[order[1]]
     gap = scale * abs(float(first["mean"]) - float(second["mean"]))
-    place = f"With about {_percent(keep)} of the prunable weights kept"
+    place = f"With about {_percent(keep)} of {of} kept"
     others = "" if len(order) == 2 else f" (then {', '.join(order[2:])})"
     if float(f"{gap:.1f}") == 0:
         return f"{place}, {order[0]} and {order[1]} are level{others}."

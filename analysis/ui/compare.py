@@ -70,6 +70,7 @@ def comparison(
         rows[(rows["recipe"] == "dense") & (rows["split"] == "test")],
     )
     sides = {EQUAL: pruned[pruned["lr"] == SHARED_LR], BEST: frames.best_lr(pruned)}
+    titles = {name: recipe_title(name) for name in demo.RECIPES}
     curves = {name: frames.curves(side, by=("recipe",)) for name, side in sides.items()}
     tests = rows[rows["split"] == "test"]
     level = frames.usual(frames.curves(dense[dense["lr"] == SHARED_LR], by=("recipe",)))["mean"].mean()
@@ -80,7 +81,9 @@ def comparison(
         ),
         points=mine.assign(**{PANEL: EQUAL}),
         headlines={name: _headline(frame) for name, frame in curves.items() if len(frame)},
-        sentences={name: frames.verdict(frame) for name, frame in curves.items() if len(frame)},
+        sentences={
+            name: frames.verdict(frame, titles=titles) for name, frame in curves.items() if len(frame)
+        },
         dense=None if math.isnan(level) else float(level),
         floor=None if math.isnan(floor) else float(floor),
         metric=f"test {tests['metric'].iloc[0]}" if len(tests) else "test accuracy",

@@ -136,6 +136,15 @@ def line_up(spec: RunSpec, prefix: str) -> dict[str, Any]:
     return changed
 
 
+COLUMNS = {
+    "knob": st.column_config.TextColumn(width="small"),
+    "default": st.column_config.TextColumn(width=70),
+    "unit": st.column_config.TextColumn(width=90),
+    "allowed": st.column_config.TextColumn(width="small"),
+    "meaning": st.column_config.TextColumn(width="large"),
+}
+
+
 def table(line: dict[str, Part]) -> pd.DataFrame:
     """The knobs of several parts as a table for a card: what it is, its default, what is allowed."""
     rows: list[Sequence[str]] = [

@@ -162,7 +162,9 @@ def built(choices: plans.Choices) -> list[RunSpec]:
     The explanation stands where the button would, so that nothing can be started that cannot run.
     """
     try:
-        return plans.specs(choices)
+        wanted = plans.specs(choices)
+        plans.look(nav.runs_dir(), wanted)
+        return wanted
     except LabError as error:
         st.error(guard.escape(error), icon=":material/error:")
         st.stop()

@@ -23,6 +23,7 @@ LOGO = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 168 32" width="16
 <text x="38" y="22" font-family="Source Sans, Helvetica, Arial, sans-serif" font-size="17" font-weight="600"
 fill="#7A8394">Pruning lab</text></svg>"""
 
+HOME = "start"
 SIDEBAR = 228  # pixels: what the longest entry needs; figures get the rest
 
 
@@ -79,12 +80,14 @@ def runs_dir() -> Path:
 def page(address: str) -> Any:
     """The page object behind an address, made anew: two equal objects are one page to streamlit."""
     entry = ENTRIES[address]
+    default = address == HOME
     return st.Page(
         entry.path,
         title=entry.title,
         icon=f":material/{entry.icon}:",
-        url_path=entry.address,
-        default=entry.address == "start",
+        # The default page lives at the bare address, whatever its path; "start" is left to what leads there.
+        url_path="home" if default else entry.address,
+        default=default,
         help=entry.question,
     )
 
@@ -98,7 +101,14 @@ def navigate() -> Any:
     sections: dict[str, list[Any]] = {}
     for address, entry in ENTRIES.items():
         sections.setdefault(entry.section, []).append(page(address))
+    sections[ENTRIES[HOME].section].append(
+        st.Page(_to_start, title="To the start", url_path=HOME, visibility="hidden")
+    )
     return st.navigation(sections)
+
+
+def _to_start() -> None:
+    st.switch_page(page(HOME))
 
 
 def link(address: str, label: str, icon: str = "", **params: Any) -> None:

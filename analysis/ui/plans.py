@@ -199,14 +199,25 @@ def download(wanted: Sequence[RunSpec]) -> tuple[str, bytes]:
 
 def launch(runs: Path, wanted: Sequence[RunSpec]) -> list[str]:
     """Starts the runs and returns their ids; nothing is started when a model or the data cannot be used."""
-    for spec in wanted:
-        for name in filter(None, (spec.model, spec.teacher)):
-            roots.require_name(name, hub.MODELS, ModelError)
-        roots.require_name(spec.task.source, hub.DATA, DataError)
+    look(runs, wanted)
     looks = {(spec.model, spec.teacher, spec.task): spec for spec in wanted}
     for spec in looks.values():
         preflight.check(spec, runs)
     return launch_all(runs, [to_dict(spec) for spec in wanted])
+
+
+def look(runs: Path, wanted: Sequence[RunSpec]) -> None:
+    """Looks at names alone: cheap enough for every change of the form.
+
+    Raises:
+        LabError: a model or a teacher is not there, or a path lies outside the folders a visitor may read.
+    """
+    for model, teacher, source in {(spec.model, spec.teacher, spec.task.source) for spec in wanted}:
+        for name in filter(None, (model, teacher)):
+            roots.require_name(name, hub.MODELS, ModelError)
+        roots.require_name(source, hub.DATA, DataError)
+    for spec in {(spec.model, spec.teacher): spec for spec in wanted}.values():
+        preflight.names(spec, runs)
 
 
 def found(variable: str, known: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from analysis.errors import LabError
 from analysis.store import launch, trash
 from analysis.store.queue import HIGHEST_LIMIT
 from analysis.store.runs import RunInfo, find_run
-from analysis.ui import compare, guard, live, nav, pick, plans
+from analysis.ui import cached, compare, guard, live, nav, pick, plans
 
 _DELETED = "lab.deleted"
 _COLUMNS = {
@@ -23,7 +23,10 @@ _COLUMNS = {
     "keep": st.column_config.NumberColumn(
         "kept", format="percent", help="Asked share of prunable weights kept."
     ),
-    "reason": st.column_config.TextColumn("reason", width="large"),
+    "seed": st.column_config.NumberColumn("seed", width=50),
+    "left": st.column_config.TextColumn("left", width=70),
+    "took": st.column_config.TextColumn("took", width=70),
+    "reason": st.column_config.TextColumn("reason", width="medium"),
 }
 
 
@@ -66,18 +69,33 @@ def _limit() -> None:
     launch.set_queue_limit(nav.runs_dir(), int(st.session_state["at-once"]))
 
 
-def limit() -> None:
-    """How many runs may work at a time; the others wait in the line."""
-    st.number_input(
-        "Runs at a time",
-        1,
-        HIGHEST_LIMIT,
-        value=launch.queue_limit(nav.runs_dir()),
-        key="at-once",
-        on_change=guard.action(_limit),
-        width=160,
-        help="The others wait. Fewer at a time leave each more memory and more cores.",
-    )
+def limit(busy: bool) -> None:
+    """How many runs may work at a time, the others wait in the line; and a way to stop all of them."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.number_input(
+            "Runs at a time",
+            1,
+            HIGHEST_LIMIT,
+            value=launch.queue_limit(nav.runs_dir()),
+            key="at-once",
+            on_change=guard.action(_limit),
+            width=160,
+            help="The others wait. Fewer at a time leave each more memory and more cores.",
+        )
+        st.button(
+            "Stop all",
+            icon=":material/stop_circle:",
+            on_click=guard.action(_stop_all),
+            disabled=not busy,
+            key="stop-all",
+            help="Everything that works or waits; what works saves a checkpoint and can be resumed.",
+        )
+
+
+def first(own: Sequence[RunInfo]) -> str | None:
+    """The run to look at when nobody chose: one at work, else the newest."""
+    working = [info.id for info in own if info.state == "running"]
+    return working[0] if working else None
 
 
 def recent(infos: Sequence[RunInfo]) -> list[str]:
@@ -111,8 +129,19 @@ def state_line(run_id: str) -> bool:
 
 
 def _stop(run_id: str) -> None:
+    waiting = find_run(nav.runs_dir(), run_id).state == "queued"
     launch.stop_run(nav.runs_dir(), run_id)
-    guard.say(f"Run {run_id} was asked to stop; it saves a checkpoint first.")
+    guard.say(
+        f"Run {run_id} {'left the line' if waiting else 'was asked to stop; it saves a checkpoint first'}."
+    )
+
+
+def _stop_all() -> None:
+    # Those at work last: each that ends would otherwise let the next one in the line begin.
+    infos = [info for info in cached.runs(nav.runs_dir()) if not info.over and not info.recorded]
+    for info in sorted(infos, key=lambda info: info.state == "running"):
+        launch.stop_run(nav.runs_dir(), info.id)
+    guard.say(f"{len(infos)} run{'s' if len(infos) != 1 else ''} stopped or taken out of the line.")
 
 
 def _resume(run_id: str) -> None:

@@ -35,7 +35,7 @@ class Found:
     """What the page draws: curves, the dense model's level, single runs, and what they say."""
 
     curves: pd.DataFrame
-    dense: float | None
+    dense: dict[object, float]
     points: pd.DataFrame
     sentences: list[str]
 
@@ -106,18 +106,45 @@ def curves(study: Study, axis: str, lr: str | float, facet: str) -> Found:
         facet: column that splits the figure, "" for none.
 
     Returns:
-        the curves, the level of the dense model at the same learning rate (None where panels have several),
-        the test results behind them, and the verdict when there is a single panel.
+        the curves, the level of the dense model in every panel (the key None is the only one), the test
+        results behind them, and what they say.
     """
     rows, dense = study.results, study.dense
     if facet != "lr":
         rows, dense = (_chosen(r) if lr == BEST else r[r["lr"] == lr] for r in (rows, dense))
-    level = _mean(frames.usual(frames.curves(dense, by=("recipe",)))["mean"]) if facet != "lr" else None
     by = ["recipe", facet] if facet else ["recipe"]
     found = frames.curves(rows, by=by, x=axis)
-    sentences = frames.verdict(found, by=by) if len(found) and not facet else []
+    sentences = _said(found, by, axis) if len(found) else []
+    if facet:
+        sentences = ["Sentences compare the lines of one panel: choose one panel to read them."]
+    elif lr == BEST:
+        sentences += [_one_rate(name, keeps) for name, keeps in frames.few_rates(study.results)]
     tests = rows[rows["split"] == "test"]
-    return Found(found, level, tests.assign(keep=tests[axis]), sentences)
+    return Found(found, _levels(dense, facet), tests.assign(keep=tests[axis]), sentences)
+
+
+def _said(found: pd.DataFrame, by: list[str], axis: str) -> list[str]:
+    titles = {name: recipe_title(name) for name in found["recipe"].unique()}
+    return frames.verdict(found, by=by, of=AXES[axis], titles=titles)
+
+
+def _one_rate(name: str, keeps: list[float]) -> str:
+    return (
+        f"{recipe_title(name)} was tried at one learning rate only with "
+        f"{', '.join(map(pick.percent, keeps))} kept: there its best is that one, and others "
+        "may have gained more from a choice."
+    )
+
+
+def _levels(dense: pd.DataFrame, facet: str) -> dict[object, float]:
+    """The dense model's mean at the learning rate of each panel; at one rate where panels are something
+    else.
+    """
+    panels = {None: dense} if facet != "lr" else dict(list(dense.groupby("lr")))
+    means = {
+        key: _mean(frames.usual(frames.curves(rows, by=("recipe",)))["mean"]) for key, rows in panels.items()
+    }
+    return {key: mean for key, mean in means.items() if mean is not None}
 
 
 def front(study: Study) -> Front:

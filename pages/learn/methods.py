@@ -32,4 +32,6 @@ with story.page("Methods", CLAIM):
     st.caption(
         f"The defaults here are those for {spec.task.source}; the card gives those for models of usual size."
     )
-    st.dataframe(forms.table(forms.slots(spec)), hide_index=True, height="content")
+    st.dataframe(
+        forms.table(forms.slots(spec)), hide_index=True, height="content", column_config=forms.COLUMNS
+    )

@@ -46,7 +46,7 @@ with story.page("Monitor", CLAIM):
     infos = cached.runs(nav.runs_dir())
     runs.undo_bar()
     live.follow(table, live.busy(infos))
-    runs.limit()
+    runs.limit(live.busy(infos))
     readable = [info for info in infos if info.state != "unreadable"]
     chosen = pick.several(readable, "Runs in the figures", "runs", runs.recent(readable))
     url.switch(
@@ -67,7 +67,9 @@ with story.page("Monitor", CLAIM):
             label="Launch runs",
         )
     by_id = {info.id: info for info in own}
-    run_id = url.select("Run", list(by_id), key="own", name=lambda i: pick.label(by_id[i]))
+    run_id = url.select(
+        "Run", list(by_id), key="own", default=runs.first(own), name=lambda i: pick.label(by_id[i])
+    )
     info = by_id[run_id]
     live.follow(lambda: runs.state_line(run_id), not info.over)
     runs.buttons(info)

@@ -58,14 +58,14 @@ def test_a_knob_in_the_form_reaches_the_spec(runs: Path, no_runner: None, open_p
     page = open_page(
         "launch", recipes="movement", keeps="0.1", **{"movement:score.lr": "0.02", "training.steps": "50"}
     )
-    page.text_input(key="data.text").set_value("sentence").run()
+    page.text_input(key="data.text").set_value("text").run()
     page.selectbox(key="movement:schedule.type").set_value("OneShot").run()
     button(page, "launch").click().run()
     (run,) = list_runs(runs, recorded=False)
     made_spec = spec.from_dict(run.spec)
     assert made_spec.parts.score.lr == 0.02
     assert made_spec.training.steps == 50
-    assert made_spec.task.text == "sentence"
+    assert made_spec.task.text == "text"
     assert type(made_spec.parts.schedule).__name__ == "OneShot"
 
 
@@ -112,6 +112,18 @@ def test_the_number_of_runs_at_a_time_is_chosen_on_the_monitor(runs: Path, open_
     page.number_input(key="at-once").set_value(5).run()
     assert not page.exception and launch.queue_limit(runs) == 5
     assert open_page("monitor").number_input(key="at-once").value == 5
+
+
+def test_one_press_stops_everything_that_works_or_waits(
+    runs: Path, no_runner: None, open_page: Opener
+) -> None:
+    for number in range(3):
+        made.make_run(runs, f"queued-{number}", state="queued")
+    page = open_page("monitor")
+    button(page, "stop-all").click().run()
+    assert not page.exception
+    assert {run.state for run in list_runs(runs, recorded=False)} == {"stopped"}
+    assert open_page("monitor").button(key="stop-all").disabled
 
 
 def test_resume_puts_a_failed_run_back_in_the_line(runs: Path, no_runner: None, open_page: Opener) -> None:

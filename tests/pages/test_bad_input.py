@@ -166,6 +166,33 @@ def test_a_run_launched_from_a_page_reads_only_the_allowed_folders(
     assert not list(runs.glob("magnitude-*"))
 
 
+@pytest.mark.parametrize(
+    ("model", "task", "sentence"),
+    [
+        ("bundled:text", "bundled:digits", "holds pictures but the model reads text; choose an image model"),
+        ("bundled:digits", "bundled:opinions", "is text but the model has no tokenizer; choose a text model"),
+    ],
+)
+def test_a_model_that_reads_something_else_is_refused_at_the_press(
+    model: str, task: str, sentence: str, runs: Path
+) -> None:
+    wanted = plans.specs(plans.Choices(model, task, recipes=["magnitude"], keeps=[0.1], seeds=[0]))
+    with pytest.raises(ModelError, match=sentence):
+        plans.launch(runs, wanted)
+    assert not list(runs.glob("magnitude-*"))
+
+
+@pytest.mark.parametrize(
+    ("field", "name"), [("model", "nosuch/model"), ("model", "run:nope"), ("task", "/etc/passwd")]
+)
+def test_a_wrong_name_is_explained_before_anything_can_be_pressed(
+    field: str, name: str, runs: Path, open_page: Opener
+) -> None:
+    page = open_page("launch", **{field: name})
+    assert not page.exception and len(page.error) == 1
+    assert "launch" not in [button.key for button in page.button]
+
+
 def test_a_data_file_in_a_folder_that_the_variable_names_may_be_used(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
