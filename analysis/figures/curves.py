@@ -285,9 +285,8 @@ def _log_ticks(fig: go.Figure, known: pd.DataFrame, points: pd.DataFrame | None,
     """Writes plain numbers on a logarithmic axis: the measured keeps when few, else 1, 2, 5, 10, …."""
     values = [known["keep"].to_numpy(dtype=np.float64)] if len(known) else []
     if points is not None and len(points):
-        values.append(
-            points["keep" if "keep" in points.columns else "keep_prunable"].to_numpy(dtype=np.float64)
-        )
+        column = "keep" if "keep" in points.columns else "keep_prunable"
+        values.append(points[column].to_numpy(dtype=np.float64))
     seen = np.concatenate(values) * times if values else np.array([])
     seen = seen[np.isfinite(seen) & (seen > 0)]
     if not len(seen):

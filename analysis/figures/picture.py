@@ -53,23 +53,27 @@ def mask_picture(
     cols, j = np.unique(known["col"].to_numpy(), return_inverse=True)
     z = np.zeros((len(rows), len(cols)), dtype=np.uint8)
     z[i, j] = np.round(100 * known["keep"].to_numpy(dtype=np.float64)).clip(0, 100)
-    fig.add_trace(
-        go.Heatmap(
-            x=_edges(cols, shape[1] if shape else None),
-            y=_edges(rows, shape[0] if shape else None),
-            z=z,
-            zmin=0,
-            zmax=max(1, int(z.max())),
-            colorscale=theme.sequential(dark),
-            colorbar={"title": {"text": "weights kept<br>(% of the block)", "font": {"size": 11}}},
-            hovertemplate="row %{y:.0f}, column %{x:.0f}<br>%{z} % of "
-            + f"{_block(rows, cols)} kept<extra></extra>",
-        )
-    )
+    fig.add_trace(_heat(rows, cols, z, shape, dark))
     _borders(fig, heads, heads_along, shape or (int(rows[-1]) + 1, int(cols[-1]) + 1), dark)
     fig.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     fig.update_xaxes(showgrid=False, zeroline=False)
     return fig
+
+
+def _heat(
+    rows: np.ndarray, cols: np.ndarray, z: np.ndarray, shape: tuple[int, int] | None, dark: bool
+) -> go.Heatmap:
+    block = _block(rows, cols)
+    return go.Heatmap(
+        x=_edges(cols, shape[1] if shape else None),
+        y=_edges(rows, shape[0] if shape else None),
+        z=z,
+        zmin=0,
+        zmax=max(1, int(z.max())),
+        colorscale=theme.sequential(dark),
+        colorbar={"title": {"text": "weights kept<br>(% of the block)", "font": {"size": 11}}},
+        hovertemplate="row %{y:.0f}, column %{x:.0f}<br>%{z} % of " + f"{block} kept<extra></extra>",
+    )
 
 
 def _block(rows: np.ndarray, cols: np.ndarray) -> str:
