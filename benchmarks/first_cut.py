@@ -39,7 +39,7 @@ def train(setup: Setup, steps: int) -> None:
         rate = min(1.0, step / max(1.0, setup.spec.parts.optimizer.warmup * steps))
         for group in setup.optimizer.param_groups:
             group["lr"] = group["peak"] * rate
-        one_step(setup, next(batches), 0.0)
+        one_step(setup, next(batches), 0.0, step)
 
 
 def accuracy(setup: Setup) -> float:

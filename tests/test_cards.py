@@ -111,3 +111,8 @@ def test_licence_is_named(name: str) -> None:
 @pytest.mark.parametrize("name", ["magnitude", "movement", "soft_movement", "l0"])
 def test_published_methods_cite_their_paper(name: str) -> None:
     assert "arXiv:2005.07683" in section(name, "Citation and licence")
+
+
+def test_powerprop_cites_its_papers() -> None:
+    cited = section("powerprop", "Citation and licence")
+    assert "arXiv:2110.00296" in cited and "arXiv:2106.03517" in cited

@@ -161,11 +161,15 @@ def _changed(
     if task:
         changes["task"] = dataclasses.replace(found.task, source=task)
     # A teacher and the loss that follows it only make sense together, so they change in one step.
-    if teacher:
+    own = found.parts.distillation
+    if teacher and own is not None and own.needs_teacher:
         parts = dataclasses.replace(found.parts, distillation=None, task=TaskLoss())
         found = dataclasses.replace(found, teacher="", parts=parts)
+    elif teacher:
+        found = dataclasses.replace(found, teacher="")
     if teacher and teacher != NO_TEACHER:
-        changes |= {"teacher": teacher, "parts": recipes.taught(found.parts)}
+        parts = recipes.taught(found.parts) if found.parts.distillation is None else found.parts
+        changes |= {"teacher": teacher, "parts": parts}
     found = dataclasses.replace(found, versions=spec.installed_versions(), **changes)
     return spec.with_settings(found, settings)
 

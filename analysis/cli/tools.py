@@ -49,11 +49,14 @@ def demo(runs_dir: RunsDir = None, json: Json = False) -> int:
     return 1 if document["failed"] else 0
 
 
-def bench(json: Json = False) -> None:
+def bench(
+    recipe: Annotated[str, typer.Option(help="The recipe whose masked step is timed.")] = "movement",
+    json: Json = False,
+) -> None:
     """Time this machine: a dense step, ours, and one that sorts in every forward, in one run."""
     from analysis.engine.bench import bench as measure
 
-    document = measure()
+    document = measure(recipe=recipe)
     emit(document, json, lambda: _flat(document))
 
 

@@ -15,10 +15,12 @@ from torch import nn
 from torch.nn.utils import parametrize
 from transformers import BertConfig, BertForSequenceClassification
 
+from analysis.engine import stepping
 from analysis.engine.hardware import reuse_memory
 from analysis.engine.pruner import Pruner
 from analysis.engine.setup import freeze_embeddings
 from analysis.engine.sites import find_sites
+from analysis.errors import SpecError
 from analysis.parts.gates import StraightThrough
 from analysis.parts.optim import AdamW
 from analysis.parts.select import keep_largest
@@ -35,17 +37,19 @@ class SortedMask(nn.Module):
 
     def __init__(self, shape: torch.Size, keep: float) -> None:
         super().__init__()
-        self.scores = nn.Parameter(_scores(shape))
+        self.scores = nn.Parameter(_scores(shape).reshape(-1))
         self.keep = keep
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Returns M * W with a mask from a full sort."""
-        order = self.scores.detach().reshape(-1).sort(descending=True).indices
+        order = self.scores.detach().sort(descending=True).indices
         kept = int(self.keep * order.numel())
-        mask = self.scores.detach().clone().view(-1)
+        mask = self.scores.detach().clone()
         mask[order[kept:]] = 0.0
         mask[order[:kept]] = 1.0
-        result: torch.Tensor = StraightThrough.apply(weight, self.scores, mask.view_as(weight))
+        result: torch.Tensor = StraightThrough.apply(
+            weight, self.scores, mask.view_as(weight), tuple(weight.shape)
+        )
         return result
 
 
@@ -78,6 +82,14 @@ def _stepper(model: nn.Module, scores: list[nn.Parameter], pruner: Pruner | None
     attention = torch.ones_like(ids)
     clipped = [p for g in optimizer.param_groups if part.clip_scores or not g["scores"] for p in g["params"]]
 
+    def move() -> None:
+        if pruner is None:
+            optimizer.step()
+            return
+        stepping.before_step(pruner)
+        optimizer.step()
+        stepping.after_step(pruner, 0.0)
+
     def step() -> None:
         if pruner is not None:
             pruner.refresh(1.0)
@@ -85,7 +97,7 @@ def _stepper(model: nn.Module, scores: list[nn.Parameter], pruner: Pruner | None
             loss = model(input_ids=ids, attention_mask=attention, labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(clipped, part.clip, foreach=True)
-        optimizer.step()
+        move()
         optimizer.zero_grad(set_to_none=True)
 
     return step
@@ -97,9 +109,9 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def _masked() -> Callable[[], None]:
+def _masked(recipe: str) -> Callable[[], None]:
     model = _model()
-    pruner = Pruner.attach(find_sites(model), RECIPES["movement"].lineup, KEEP, seed=0)
+    pruner = Pruner.attach(find_sites(model), RECIPES[recipe].lineup, KEEP, seed=0)
     for scores in pruner.learned_scores():
         scores.data.copy_(_scores(scores.shape))
     return _stepper(model, list(pruner.learned_scores()), pruner)
@@ -115,17 +127,23 @@ def _sorted() -> Callable[[], None]:
     return _stepper(model, gates, None)
 
 
-def bench(rounds: int = 7) -> dict[str, Any]:
+def bench(rounds: int = 7, recipe: str = "movement") -> dict[str, Any]:
     """Times the steps in turns, so that a busy machine disturbs all of them alike.
 
     Args:
         rounds: repetitions; medians of times and of per-round ratios are reported.
+        recipe: whose masked step is timed; a name in the catalogue.
 
     Returns:
         seconds, ratios, and the time of an exact selection on a 3072 x 768 matrix and over 85 M scores.
+
+    Raises:
+        SpecError: an unknown recipe.
     """
+    if recipe not in RECIPES:
+        raise SpecError(f"recipe is {recipe!r}; allowed is one of {', '.join(RECIPES)}.")
     reuse_memory()
-    steps = {"dense": _stepper(_model(), [], None), "masked": _masked(), "sort_reference": _sorted()}
+    steps = {"dense": _stepper(_model(), [], None), "masked": _masked(recipe), "sort_reference": _sorted()}
     for step in steps.values():
         step()
     times: dict[str, list[float]] = {name: [] for name in steps}
@@ -141,6 +159,7 @@ def bench(rounds: int = 7) -> dict[str, Any]:
         "model": "encoder of MiniLM-L6's shape, 10,616,832 prunable weights",
         "batch": [BATCH, LENGTH],
         "keep": KEEP,
+        "recipe": recipe,
         "step": {f"{name}_s": statistics.median(values) for name, values in times.items()},
         "ratio_masked_to_dense": statistics.median(ratio),
         "ratio_sort_reference_to_masked": statistics.median(reference),

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from analysis.engine.pruner import Pruner
-from analysis.engine.steer import Steer
+from analysis.engine.setup import Setup
 
 SHARE = 50  # checkpoints come sooner than asked where they cost less than one part in so many of the time
 
@@ -31,14 +29,7 @@ class Saver:
         """Whether the next checkpoint should be written now."""
         return time.monotonic() - self.last >= min(self.seconds, max(1.0, SHARE * self.cost))
 
-    def save(
-        self,
-        step: int,
-        model: nn.Module,
-        pruner: Pruner,
-        optimizer: torch.optim.Optimizer,
-        steer: Steer | None,
-    ) -> None:
+    def save(self, step: int, s: Setup) -> None:
         """Writes a checkpoint under a temporary name, renames it, and drops the older ones by rename
         first.
         """
@@ -50,12 +41,14 @@ class Saver:
         temporary.mkdir()
         state = {
             "step": step,
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "kept": pruner.kept,
+            "model": s.model.state_dict(),
+            "optimizer": s.optimizer.state_dict(),
+            "pruner": s.pruner.memory(),
+            "tutor": s.tutor.memory() if s.tutor else None,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "steer": [steer.integral, steer.error, steer.trend] if steer else [],
+            "steer": [s.steer.integral, s.steer.error, s.steer.trend] if s.steer else [],
+            "lookahead": s.lookahead.past if s.lookahead else [],
         }
         with open(temporary / "state.pt", "wb") as file:
             torch.save(state, file)
@@ -79,9 +72,7 @@ def _drop(folder: Path) -> None:
     shutil.rmtree(trash, ignore_errors=True)
 
 
-def load(
-    folder: Path, model: nn.Module, pruner: Pruner, optimizer: torch.optim.Optimizer, steer: Steer | None
-) -> dict[str, Any] | None:
+def load(folder: Path, s: Setup) -> dict[str, Any] | None:
     """Restores the newest checkpoint.
 
     Returns:
@@ -96,14 +87,19 @@ def load(
         return None
     newest = max(whole, key=lambda f: int(f.name))  # as text, a million comes before 999,999
     state: dict[str, Any] = torch.load(newest / "state.pt", weights_only=True, map_location="cpu")
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    pruner.kept = state["kept"]
+    s.model.load_state_dict(state["model"])
+    s.optimizer.load_state_dict(state["optimizer"])
+    # Checkpoints of earlier versions hold the count alone.
+    s.pruner.recall(state.get("pruner") or {"kept": state["kept"], "cut": None, "states": []})
     torch.set_rng_state(state["rng"])
     if state["cuda_rng"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda_rng"])
-    if steer is not None and state["steer"]:
-        steer.integral, steer.error, steer.trend = state["steer"]
+    if s.steer is not None and state["steer"]:
+        s.steer.integral, s.steer.error, s.steer.trend = state["steer"]
+    if s.tutor is not None and state.get("tutor"):
+        s.tutor.recall(state["tutor"])
+    if s.lookahead is not None:
+        s.lookahead.load(state.get("lookahead", []))
     return state
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from analysis.engine import data as tasks
+from analysis.engine.hardware import computing_in
 from analysis.engine.splits import Split
 
 TARGETS = ("labels", "start_positions", "end_positions")
@@ -58,7 +57,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad(), _precision(device, precision):
+        with torch.no_grad(), computing_in(precision, device):
             for start in range(0, len(longest_first), batch):
                 indices = longest_first[start : start + batch]
                 fields = split.batch(indices)
@@ -68,10 +67,3 @@ def evaluate(
         model.train(was_training)
     found, predictions = scorer.result()
     return Evaluation(found, found[data.metric], predictions)
-
-
-def _precision(device: str, precision: str) -> AbstractContextManager[Any]:
-    """Return the context that computes in the wanted precision."""
-    if precision == "bf16":
-        return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
-    return nullcontext()

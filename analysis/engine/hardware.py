@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,6 +46,18 @@ def precision_of(training: Training, device: torch.device, model: nn.Module) -> 
     width = getattr(getattr(model, "config", None), "hidden_size", 0) or 0
     able = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_multiplies_bf16()
     return "bf16" if able and width >= 256 else "fp32"
+
+
+def computing_in(precision: str, device: str) -> AbstractContextManager[Any]:
+    """The context that computes in a number format.
+
+    Args:
+        precision: "fp32", or "bf16" for mixed precision.
+        device: where it computes, such as "cpu".
+    """
+    if precision == "bf16":
+        return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
+    return nullcontext()
 
 
 def reuse_memory() -> bool:

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from analysis.engine import scoring
+from analysis.engine.measure import Measurer
 from analysis.engine.sites import Site
-from analysis.parts.gates import HardConcreteGate, MaskGate
+from analysis.errors import SpecError
+from analysis.parts.gates import BiasGate, HardConcreteGate, MaskGate
+from analysis.parts.losses import Reach
+from analysis.parts.reparam import HardConcrete
+from analysis.parts.schedules import settled
+from analysis.parts.scores import Piece
+from analysis.parts.units import Group, Member, expand
 from analysis.spec import LineUp
+
+
+@dataclass(frozen=True)
+class Held:
+    """Masks, count and scores of a moment, to be put back after a look at other ones."""
+
+    masks: list[torch.Tensor]
+    kept: int
+    cut: float | None
+    states: list[torch.Tensor | None]
 
 
 @dataclass
@@ -23,17 +44,29 @@ class Pruner:
         sites: the prunable weights.
         lineup: the parts that decide.
         keep: fraction of units to keep at the end, in (0, 1].
-        gates: the parametrization of each site.
-        states: what a score that is not learned drew at the start, None per site otherwise.
+        groups: the units, in groups that are ranked together; a site that is in none is never cut.
+        states: per group, the learned scores, or what a score that is not learned drew at the start, or None.
+        gates: the parametrization of each site's weight.
+        biases: the parametrization of each site's bias where biases are masked, None per site otherwise.
+        kept: prunable weights kept by the current masks.
+        total: prunable weights.
+        start: pre-trained weights of the sites, on the CPU, for scores computed on demand.
+        measure: gives such scores the gradient and H g of the loss with respect to some weights.
+        cut: value of the schedule at the last selection, None before the first.
     """
 
     sites: list[Site]
     lineup: LineUp
     keep: float
-    gates: list[MaskGate | HardConcreteGate] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
     states: list[torch.Tensor | None] = field(default_factory=list)
+    gates: list[MaskGate | HardConcreteGate] = field(default_factory=list)
+    biases: list[BiasGate | None] = field(default_factory=list)
     kept: int = 0
     total: int = 0
+    start: list[torch.Tensor] = field(default_factory=list)
+    measure: Measurer | None = None
+    cut: float | None = None
 
     @classmethod
     def attach(cls, sites: list[Site], lineup: LineUp, keep: float, seed: int) -> Pruner:
@@ -44,33 +77,101 @@ class Pruner:
 
         Scores are created here and never inside a model class: transformers would re-create them,
         uninitialised.
+
+        Raises:
+            SpecError: the model has no such units, or the gates cannot reach all of a unit.
         """
-        pruner = cls(sites, lineup, keep)
-        generator = torch.Generator().manual_seed(seed)
-        for site in sites:
-            weight = site.weight.detach()
-            state = lineup.score.init(weight.cpu(), generator)
-            state = state.to(weight.device) if state is not None else None
-            gate = lineup.reparam.gate(state if lineup.score.learned else None, weight.shape).to(
-                weight.device
+        pruner = cls(sites, lineup, keep, lineup.units.groups([s.shape for s in sites]))
+        follows = {g.kind for g in pruner.groups for m in g.members if not m.ranks}
+        if follows and isinstance(lineup.reparam, HardConcrete):
+            raise SpecError(
+                f"reparam is HardConcrete, whose gates are drawn site by site, but a unit of the kind "
+                f"{', '.join(sorted(follows))} must be open or shut in two sites at once; choose the reparam "
+                "Masked, or units.conv=none."
             )
-            parametrize.register_parametrization(site.module, "weight", gate, unsafe=True)
-            pruner.gates.append(gate)
-            pruner.states.append(None if lineup.score.learned else state)
+        generator = torch.Generator().manual_seed(seed)
+        device = sites[0].weight.device
+        for group in pruner.groups:
+            state = lineup.score.init(group.units, generator)
+            state = state.to(device) if state is not None else None
+            learned = state is not None and lineup.score.learned
+            pruner.states.append(nn.Parameter(state) if learned else state)  # type: ignore[arg-type]
+        for i, site in enumerate(sites):
+            pruner._attach_site(i, site)
         pruner.kept = pruner.total = sum(s.weight.numel() for s in sites)
         return pruner
 
+    def _attach_site(self, i: int, site: Site) -> None:
+        weight = site.weight
+        own = self._group_of(i)
+        grid = own[1].grid if own else (1, 1)
+        state = self.states[own[0]] if own and own[1].ranks else None
+        scores = state if isinstance(state, nn.Parameter) else None
+        gate: MaskGate | HardConcreteGate
+        # A site without units keeps a plain gate, so that its mask is there to be drawn.
+        gate = (
+            self.lineup.reparam.gate(scores, weight.shape, grid)
+            if own
+            else MaskGate(None, weight.shape, grid)
+        )
+        if own and self.lineup.select.explores and isinstance(gate, MaskGate):
+            gate.widen()
+        self.gates.append(gate.to(weight.device))
+        parametrize.register_parametrization(site.module, "weight", gate, unsafe=True)
+        bias = getattr(site.module, "bias", None)
+        rows = self.lineup.reparam.masks_biases and own is not None and bias is not None
+        self.biases.append(BiasGate(len(bias)).to(weight.device) if rows and bias is not None else None)
+        if self.biases[-1] is not None:
+            parametrize.register_parametrization(site.module, "bias", self.biases[-1], unsafe=True)
+
+    def _group_of(self, site: int) -> tuple[int, Member] | None:
+        """The group whose units a site ranks; where it ranks none, one whose units reach into it."""
+        found = self._groups_of(site)
+        return next((own for own in found if own[1].ranks), found[0] if found else None)
+
+    def _groups_of(self, site: int) -> list[tuple[int, Member]]:
+        return [(g, m) for g, group in enumerate(self.groups) for m in group.members if m.site == site]
+
     def learned_scores(self) -> list[nn.Parameter]:
-        """Score tensors the optimizer trains, one per site; none for scores that are not learned."""
-        return [g.scores for g in self.gates if g.scores is not None]
+        """Score tensors the optimizer trains, one per group; none for scores that are not learned."""
+        return [s for s in self.states if isinstance(s, nn.Parameter)]
+
+    def weight(self, i: int) -> torch.Tensor:
+        """The dense weight of site i as the model means it, before the mask, detached; what scores see."""
+        return self.gates[i].effective(self.sites[i].weight.detach())
+
+    def reach(self) -> list[Reach]:
+        """The sites whose gradients reach further than the forward pass, with gradients flowing to them."""
+        return [
+            Reach(gate.effective(site.weight), gate.mask, gate.reach)
+            for site, gate in zip(self.sites, self.gates, strict=True)
+            if gate.reach is not None
+        ]
+
+    def decaying(self) -> list[torch.Tensor]:
+        """Stored parameters whose gates apply the weight decay themselves."""
+        return [site.weight for site, gate in zip(self.sites, self.gates, strict=True) if gate.decays]
+
+    def unit_scores(self, g: int) -> torch.Tensor:
+        """The current scores of group g, shape [units]."""
+        group, state = self.groups[g], self.states[g]
+        pieces = [
+            Piece(self.weight(m.site).flatten(1), m.grid, self.sites[m.site].role)
+            for m in group.members
+            if m.ranks
+        ]
+        return self.lineup.score.of(pieces, state.detach() if state is not None else None)
 
     def scores(self, i: int) -> torch.Tensor:
-        """The current score of site i, shape of its weight."""
-        gate = self.gates[i]
-        state = gate.scores if gate.scores is not None else self.states[i]
-        return self.lineup.score.of(
-            self.sites[i].weight.detach(), state.detach() if state is not None else None
-        )
+        """The current score of every weight of site i, shape of its weight; NaN where nothing is ranked."""
+        weight, own = self.sites[i].weight, self._group_of(i)
+        if own is None:
+            return torch.full_like(weight, math.nan)
+        return self._spread(self.unit_scores(own[0]), own[1]).to(torch.float32)
+
+    def _spread(self, units: torch.Tensor, member: Member) -> torch.Tensor:
+        shape = self.gates[member.site].mask.shape
+        return expand(units, member.grid, shape[0], shape.numel() // shape[0]).reshape(shape)
 
     def scheduled(self, progress: float) -> float:
         """What the schedule asks of the selection at this moment (a keep, or a threshold)."""
@@ -78,34 +179,92 @@ class Pruner:
 
     @torch.no_grad()
     def refresh(self, progress: float) -> None:
-        """Selects anew: scores to masks, written into the gates."""
+        """Selects anew: scores to masks, written into the gates.
+
+        Scores that are computed on demand are so only when the schedule has moved, and rank what is left.
+        """
+        if self.kept < self.total and progress >= settled(self.lineup.schedule):
+            return  # the cut is made; ranking again would exchange units as their weights move
         value = self.scheduled(progress)
         if self.kept == self.total and self.lineup.select.keeps_all(value):
             return  # before the first cut everything is kept, whatever the scores
-        units = self.lineup.units
-        chosen = self.lineup.select.choose(
-            [units.pool(self.scores(i)) for i in range(len(self.sites))], value
-        )
-        kept = 0
-        for gate, choice in zip(self.gates, chosen, strict=True):
-            mask = units.spread(choice, gate.mask.shape)
-            gate.mask.copy_(mask.view(torch.uint8))  # converting from bool is three times slower
-            kept += int(np.count_nonzero(choice.cpu().numpy()))  # ten times as fast as torch's count
-        self.kept = kept
+        if self.lineup.score.on_demand:
+            if value == self.cut:
+                return
+            scores = scoring.measured(self)
+        else:
+            scores = [self.unit_scores(g) for g in range(len(self.groups))]
+        self.cut = value
+        self.write(self.lineup.select.choose(scores, value, [g.weights for g in self.groups]))
+        self._write_reach(self.lineup.select.reach(scores, value))
+
+    def _write_reach(self, chosen: Sequence[torch.Tensor] | None) -> None:
+        for group, choice in zip(self.groups, chosen or (), strict=chosen is not None):
+            for member in group.members:
+                reach = self.gates[member.site].reach
+                assert reach is not None
+                reach.copy_(self._spread(choice, member).view(torch.uint8))
+
+    @torch.no_grad()
+    def write(self, chosen: Sequence[torch.Tensor]) -> None:
+        """Writes a choice into the gates.
+
+        Args:
+            chosen: one bool per unit, one tensor of shape [units] per group.
+        """
+        cut = 0
+        reach = Counter(m.site for group in self.groups for m in group.members)
+        crossed: dict[int, torch.Tensor] = {}  # sites that lose rows to one group and columns to another
+        for group, choice in zip(self.groups, chosen, strict=True):
+            kept = int(np.count_nonzero(choice.cpu().numpy()))  # ten times as fast as torch's count
+            for member in group.members:
+                mask, site = self._spread(choice, member), member.site
+                if reach[site] > 1:
+                    crossed[site] = crossed[site] & mask if site in crossed else mask
+                    continue
+                self._write_site(site, mask)
+                cut += (group.units - kept) * (mask.numel() // group.units)
+        for site, mask in crossed.items():
+            self._write_site(site, mask)
+            cut += mask.numel() - int(mask.count_nonzero())
+        self.kept = self.total - cut
+
+    def _write_site(self, site: int, mask: torch.Tensor) -> None:
+        gate, bias = self.gates[site], self.biases[site]
+        gate.mask.copy_(mask.view(torch.uint8))  # converting from bool is three times slower
+        if bias is not None:
+            bias.mask.copy_(mask.flatten(1).any(1))
 
     def masks(self) -> list[torch.Tensor]:
         """Copies of the current masks, bool, one per site."""
         return [g.mask.bool() for g in self.gates]
 
-    def hold(self) -> tuple[list[torch.Tensor], int]:
-        """The current masks and count, to be put back after a look at other ones."""
-        return [g.mask.clone() for g in self.gates], self.kept
+    def hold(self) -> Held:
+        """The current masks, count and scores, to be put back after a look at other ones."""
+        return Held([m.clone() for m in self._every_mask()], self.kept, self.cut, list(self.states))
 
-    def put_back(self, held: tuple[list[torch.Tensor], int]) -> None:
+    def put_back(self, held: Held) -> None:
         """Restores what ``hold`` returned; selecting anew instead would see scores that have moved since."""
-        for gate, mask in zip(self.gates, held[0], strict=True):
-            gate.mask.copy_(mask)
-        self.kept = held[1]
+        for mask, old in zip(self._every_mask(), held.masks, strict=True):
+            mask.copy_(old)
+        self.kept, self.cut, self.states = held.kept, held.cut, list(held.states)
+
+    def memory(self) -> dict[str, Any]:
+        """What a checkpoint must hold beside the model: masks and learned scores are part of that one."""
+        score = self.lineup.score
+        own = [s if score.on_demand or score.observes else None for s in self.states]
+        return {"kept": self.kept, "cut": self.cut, "states": own}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Restores what ``memory`` returned."""
+        self.kept, self.cut = memory["kept"], memory["cut"]
+        for g, state in enumerate(memory["states"]):
+            if state is not None:
+                self.states[g] = state.to(self.sites[0].weight.device)
+
+    def _every_mask(self) -> list[torch.Tensor]:
+        reaches = [g.reach for g in self.gates if g.reach is not None]
+        return [g.mask for g in self.gates] + [b.mask for b in self.biases if b is not None] + reaches
 
     def thresholds(self) -> list[float]:
         """The lowest score that is kept, per site; NaN where nothing is cut or nothing kept."""
@@ -119,7 +278,9 @@ class Pruner:
     @torch.no_grad()
     def finalise(self) -> None:
         """Makes the masks permanent: every weight becomes its exported value and the gates disappear."""
-        for site, gate in zip(self.sites, self.gates, strict=True):
+        for site, gate, bias in zip(self.sites, self.gates, self.biases, strict=True):
             final = gate.final(site.weight.detach())
+            if bias is not None:
+                parametrize.remove_parametrizations(site.module, "bias", leave_parametrized=True)
             parametrize.remove_parametrizations(site.module, "weight", leave_parametrized=False)
             site.weight.copy_(final)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,11 +13,16 @@ from torch import nn
 from analysis.engine import models
 from analysis.engine.data import TaskData, load_task
 from analysis.engine.hardware import device_of, precision_of
+from analysis.engine.lookahead import Lookahead
+from analysis.engine.measure import Probe
 from analysis.engine.pruner import Pruner
 from analysis.engine.sites import Counts, Site, count_parameters, find_sites
 from analysis.engine.splits import Split
 from analysis.engine.steer import Steer
+from analysis.engine.tutor import Tutor
+from analysis.errors import SpecError
 from analysis.parts.schedules import Constant, Cubic
+from analysis.parts.selfteach import SelfDistillation
 from analysis.spec import RunSpec
 from analysis.store.layout import write_json
 
@@ -32,11 +38,13 @@ class Setup:
         tokenizer: tokenizer or image processor of the model, or None.
         data: the task.
         model: the model with gates attached.
-        teacher: the dense fine-tuned model whose logits are followed, or None.
+        teacher: the model whose logits are followed, or None.
         pruner: masks of all sites.
         counts: parameters under each denominator.
         optimizer: over everything that is trained.
+        lookahead: where the gradient is evaluated, or None for the weights themselves.
         steer: controller of the penalty weight, or None.
+        tutor: makes the student of an evaluation the teacher, or None.
         start: pre-trained weights of every site, on the CPU.
         glance: a part of the development split, for evaluations during the run.
         device: where it computes.
@@ -51,7 +59,9 @@ class Setup:
     pruner: Pruner
     counts: Counts
     optimizer: torch.optim.Optimizer
+    lookahead: Lookahead | None
     steer: Steer | None
+    tutor: Tutor | None
     start: list[torch.Tensor]
     glance: Split
     device: torch.device
@@ -74,7 +84,7 @@ def prepare(spec: RunSpec, runs: Path) -> Setup:
     tokenizer = models.load_tokenizer(spec.model, runs=runs)
     data = load_task(spec.task, tokenizer)
     model = models.load_model(spec.model, data, spec.seed, runs=runs)
-    teacher = models.load_model(spec.teacher, data, spec.seed, runs=runs).eval() if spec.teacher else None
+    teacher, tutor = _teacher(spec, data, runs)
     device = device_of(spec.training)
     model.to(device)
     if teacher is not None:
@@ -85,7 +95,9 @@ def prepare(spec: RunSpec, runs: Path) -> Setup:
     counts = count_parameters(model, sites)
     start = [s.weight.detach().float().cpu().clone() for s in sites]
     pruner = Pruner.attach(sites, spec.parts, spec.keep, spec.seed)
-    steer = _steer(spec)
+    if spec.parts.score.on_demand:
+        pruner.start, pruner.measure = start, _probe(spec, model, data).measure
+    optimizer = _optimizer(spec, model, pruner)
     some = dataclasses.replace(spec.task, eval_rows=min(GLANCE, spec.task.eval_rows or GLANCE))
     return Setup(
         spec=spec,
@@ -95,13 +107,36 @@ def prepare(spec: RunSpec, runs: Path) -> Setup:
         teacher=teacher,
         pruner=pruner,
         counts=counts,
-        optimizer=_optimizer(spec, model, pruner),
-        steer=steer,
+        optimizer=optimizer,
+        lookahead=_lookahead(spec, model, optimizer),
+        steer=_steer(spec),
+        tutor=tutor,
         start=start,
         glance=load_task(some, tokenizer).validation,
         device=device,
         precision=precision_of(spec.training, device, model),
     )
+
+
+def _teacher(spec: RunSpec, data: TaskData, runs: Path) -> tuple[nn.Module | None, Tutor | None]:
+    part = spec.parts.distillation
+    own = part if isinstance(part, SelfDistillation) else None
+    if own is not None and data.num_labels < 2:
+        raise SpecError(
+            "distillation is SelfDistillation, which weighs classes by how sure the student is, but the task "
+            "predicts a number; choose another loss or another task."
+        )
+    if not spec.teacher and own is None:
+        return None, None
+    # Without a fine-tuned teacher the model itself holds the place until the first snapshot.
+    model = models.load_model(spec.teacher or spec.model, data, spec.seed, runs=runs).eval()
+    return model, Tutor(model, own, ready=bool(spec.teacher)) if own is not None else None
+
+
+def _probe(spec: RunSpec, model: nn.Module, data: TaskData) -> Probe:
+    examples, temperature = spec.parts.score.sample()
+    size = -(-spec.training.batch // spec.training.accumulate)
+    return Probe(model, data.train, data.kind, size, spec.seed, examples, temperature)
 
 
 def _steer(spec: RunSpec) -> Steer | None:
@@ -127,9 +162,17 @@ def _optimizer(spec: RunSpec, model: nn.Module, pruner: Pruner) -> torch.optim.O
     own = {id(s) for s in scores}
     trained = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
     score_lr = float(getattr(spec.parts.score, "lr", spec.parts.optimizer.lr))
-    return spec.parts.optimizer.build(
-        [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2], scores, score_lr
-    )
+    by_gates = {id(p) for p in pruner.decaying()}
+    decayed = [p for p in trained if p.ndim >= 2 and id(p) not in by_gates]
+    undecayed = [p for p in trained if p.ndim < 2 or id(p) in by_gates]
+    return spec.parts.optimizer.build(decayed, undecayed, scores, score_lr)
+
+
+def _lookahead(spec: RunSpec, model: nn.Module, optimizer: torch.optim.Optimizer) -> Lookahead | None:
+    if spec.parts.lookahead is None:
+        return None
+    clip = partial(spec.parts.optimizer.clip_gradients, optimizer)
+    return Lookahead(spec.parts.lookahead, optimizer, model, clip)
 
 
 def describe_sites(path: Path, setup: Setup) -> None:

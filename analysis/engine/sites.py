@@ -6,6 +6,7 @@ a convolutional net). Embeddings, norms, poolers and heads are never sites.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from analysis.engine.blocks import block_of, inside
+from analysis.engine.chains import find_links
 from analysis.errors import SiteError
+from analysis.parts.units import Shape
 
 ROLES = ("query", "key", "value", "attention output", "ffn in", "ffn out", "conv", "other")
 
@@ -48,6 +51,8 @@ class Site:
         role: one of ``ROLES``.
         layer: number of its block, from 0.
         heads: attention heads its rows (columns for the attention output) divide into, None elsewhere.
+        norm: whether a batch norm follows a convolution whose filters only one other convolution reads.
+        reads: name of the convolution whose filters, and nothing else, this one reads; "" for none.
     """
 
     name: str
@@ -55,15 +60,26 @@ class Site:
     role: str
     layer: int
     heads: int | None
+    norm: bool = False
+    reads: str = ""
 
     @property
     def weight(self) -> torch.Tensor:
-        """The raw weight, before any mask."""
+        """The stored parameter: the weight itself unless a gate takes it for something else."""
         if hasattr(self.module, "parametrizations"):
             raw: torch.Tensor = self.module.parametrizations["weight"].original  # type: ignore[index,union-attr]
             return raw
         plain: torch.Tensor = self.module.weight  # type: ignore[assignment]
         return plain
+
+    @property
+    def shape(self) -> Shape:
+        """What units need to know of it."""
+        rows, *rest = self.weight.shape
+        area = math.prod(rest[1:])
+        bias = getattr(self.module, "bias", None) is not None
+        sizes = (rows, math.prod(rest), self.heads, area)
+        return Shape(self.name, self.role, self.layer, *sizes, bias, self.norm, self.reads)
 
 
 @dataclass(frozen=True)
@@ -131,12 +147,14 @@ def find_sites(model: nn.Module) -> list[Site]:
     """
     blocks: dict[str, int] = {}
     sites = []
+    links = find_links(model)
+    reads, normed = {k.reader: k.writer for k in links}, {k.writer for k in links if k.norm}
     for name, module, block in _candidates(model):
         role = "conv" if isinstance(module, nn.Conv2d) else role_of(name)
         layer = blocks.setdefault(block, len(blocks))
         # A Conv1D weight is [in, out], so its heads lie the other way round from what ``Site.heads`` says.
         heads = None if isinstance(module, Conv1D) else _heads(model, role)
-        sites.append(Site(name, module, role, layer, heads))
+        sites.append(Site(name, module, role, layer, heads, name in normed, reads.get(name, "")))
     if not sites:
         raise SiteError(
             f"no prunable weight was found in a {type(model).__name__}: searched were linear and convolution "

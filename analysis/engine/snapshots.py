@@ -97,7 +97,7 @@ def write(run: Path, number: int, pruner: Pruner, start: list[torch.Tensor], poi
         (run / folder).mkdir(exist_ok=True)
     names = [s.name for s in pruner.sites]
     masks = [m.cpu() for m in pruner.masks()]
-    weights = [s.weight.detach().float().cpu() for s in pruner.sites]
+    weights = [pruner.weight(i).float().cpu() for i in range(len(names))]
     scores = [pruner.scores(i).float().cpu() for i in range(len(names))]
     arrays.save_masks(
         run / "masks" / f"{number:06d}.npz", {n: m.numpy() for n, m in zip(names, masks, strict=True)}

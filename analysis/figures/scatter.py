@@ -11,7 +11,9 @@ import plotly.graph_objects as go
 from analysis.figures import base, density, theme
 
 WEIGHT, START, SCORE = "weight value (no unit)", "pre-trained weight value (no unit)", "score (no unit)"
+GROWTH = "growth of the weight, half of w² − w₀² (no unit)"
 MOST_POINTS = 400  # of each kind; the bins under them already hold every weight
+GROWN = 3000  # of each kind, where there are no bins under them
 MOST_LINES = 12
 
 
@@ -124,6 +126,61 @@ def start_final(
     return _selectable(fig, plane)
 
 
+def growth(
+    points: pd.DataFrame,
+    agreement: pd.DataFrame,
+    *,
+    title: str = "",
+    show: str = "both",
+    dark: bool = False,
+    height: int = 560,
+) -> go.Figure:
+    """Draws sampled weights by how much they have grown, half of w² − w₀², and their score.
+
+    Args:
+        points: sample: growth, score, kept (``frames.growth``); at most 3,000 of each kind are drawn.
+        agreement: one row with points, pearson and spearman (``frames.growth_agreement``), written into the
+            corner.
+        title: heading inside the figure.
+        show: "both", or only the "kept" or "pruned" weights.
+        dark: True for the dark page.
+        height: height in pixels.
+
+    Returns:
+        a figure.
+    """
+    fig = base.start(
+        x=GROWTH,
+        y=SCORE,
+        title=title,
+        dark=dark,
+        height=height,
+        alt=f"{len(points):,} sampled weights by growth and score.",
+        how="Right of zero a weight has grown in size, left of it shrunk. Under plain gradient descent a "
+        "movement score is this growth, so the points would lie on a line; Adam and the mask blur it.",
+    )
+    if base.finite(points, ["growth", "score"]).empty:
+        return base.nothing(fig, "No weights yet: they are written when a run saves a snapshot.", dark=dark)
+    _sample(fig, points, "growth", "score", show, dark, GROWN)
+    for add in (fig.add_hline, fig.add_vline):
+        add(0.0, line={"color": theme.ink(dark).faint, "width": 1, "dash": "dot"})
+    for row in agreement.to_dict("records"):
+        values = [f"{row[k]:.2f}" if np.isfinite(row[k]) else "–" for k in ("pearson", "spearman")]
+        fig.add_annotation(
+            text=f"correlation {values[0]}, of ranks {values[1]}<br>{row['points']:,} sampled weights",
+            x=0.01,
+            xref="paper",
+            xanchor="left",
+            y=0.99,
+            yref="paper",
+            yanchor="top",
+            align="left",
+            showarrow=False,
+            bgcolor=theme.fade(theme.ink(dark).paper, 0.75),
+        )
+    return base.legend_above(fig)
+
+
 def _totals(plane: pd.DataFrame) -> tuple[int, int]:
     return (0, 0) if plane.empty else (int(plane["kept"].sum()), int(plane["pruned"].sum()))
 
@@ -134,13 +191,15 @@ def _bins(fig: go.Figure, plane: pd.DataFrame, show: str, dark: bool) -> None:
         fig.add_trace(density.heatmap(plane, show, dark))
 
 
-def _sample(fig: go.Figure, points: pd.DataFrame, x: str, y: str, show: str, dark: bool) -> None:
+def _sample(
+    fig: go.Figure, points: pd.DataFrame, x: str, y: str, show: str, dark: bool, most: int = MOST_POINTS
+) -> None:
     if points.empty:
         return
     known = base.finite(points, [x, y])
     page = theme.ink(dark)
     for kept, symbol, name in ((False, "circle-open", "pruned (sample)"), (True, "circle", "kept (sample)")):
-        part = base.thin(known[known["kept"] == kept], MOST_POINTS)
+        part = base.thin(known[known["kept"] == kept], most)
         if part.empty or show == ("pruned" if kept else "kept"):
             continue
         marker = {"symbol": symbol, "size": 4, "color": page.text, "line": {"width": 0.8, "color": page.text}}

@@ -82,6 +82,7 @@ _SLOTS: dict[str, tuple[int, int, int]] = {  # recipe: (colour, symbol, dash)
     "compute_optimal": (2, 8, 1),
     "powerprop": (3, 0, 6),
     "gradient_flow": (4, 3, 0),
+    "extrapolation": (7, 4, 8),
 }
 
 _TITLES = {

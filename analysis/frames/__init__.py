@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis.frames.batches import batches
 from analysis.frames.checkpoint import (
     denominators,
     file_problems,
@@ -11,14 +12,19 @@ from analysis.frames.checkpoint import (
     tensors,
 )
 from analysis.frames.curves import best_lr, curves, few_rates, usual
+from analysis.frames.front import areas, front_sentences, trials
+from analysis.frames.growth import growth, growth_agreement
 from analysis.frames.overlap import expected_jaccard, overlap, overlap_matrix, rank_agreement
 from analysis.frames.planes import box, large, plane, points, quadrants, thresholds
 from analysis.frames.progress import evals, keeps, losses, many
+from analysis.frames.removal import removal_sentence, removed
 from analysis.frames.runs import counts, results, runs
 from analysis.frames.sites import mask_picture, sites, structure
 from analysis.frames.verdict import verdict
 
 __all__ = [
+    "areas",
+    "batches",
     "best_lr",
     "box",
     "counts",
@@ -28,6 +34,9 @@ __all__ = [
     "expected_jaccard",
     "few_rates",
     "file_problems",
+    "front_sentences",
+    "growth",
+    "growth_agreement",
     "inspection",
     "keeps",
     "large",
@@ -41,6 +50,8 @@ __all__ = [
     "points",
     "quadrants",
     "rank_agreement",
+    "removal_sentence",
+    "removed",
     "results",
     "runs",
     "sites",
@@ -48,6 +59,7 @@ __all__ = [
     "tensor_histogram",
     "tensors",
     "thresholds",
+    "trials",
     "usual",
     "verdict",
 ]

@@ -49,7 +49,7 @@ def curves(
     rows = rows[np.isfinite(rows["value"]) & np.isfinite(rows[x])] if len(rows) else rows
     if rows.empty:
         return table(columns)
-    rows = rows.reset_index(drop=True).assign(target=_target)
+    rows = rows.reset_index(drop=True).assign(target=target_of)
     rows["variant"] = _variants(rows, by)
     cell = [*by, "variant", "settings", "target"]
     # One seed is one vote, however often it was run; a visitor's repetition does not move a recorded point.
@@ -90,7 +90,7 @@ def best_lr(
     """
     if results.empty:
         return results
-    rows = results.assign(target=_target(results))
+    rows = results.assign(target=target_of(results))
     cell = [*by, "settings", "metric", "target"]
     seen = rows[(rows["split"] == "validation") & np.isfinite(rows["value"]) & np.isfinite(rows["lr"])]
     means = seen.groupby([*cell, "lr"], sort=True)["value"].mean().reset_index()
@@ -113,7 +113,7 @@ def few_rates(results: pd.DataFrame, by: Sequence[str] = ("recipe",)) -> list[tu
     seen = seen[np.isfinite(seen["lr"])] if len(seen) else seen
     if seen.empty or seen["lr"].nunique() < 2:
         return []
-    seen = seen.assign(target=_target(seen))
+    seen = seen.assign(target=target_of(seen))
     rates = seen.groupby([*by, "target"])["lr"].nunique()
     single = rates[rates == 1].reset_index()
     return [(str(name), sorted(part["target"])) for name, part in single.groupby(by[0])]
@@ -154,7 +154,7 @@ def _most(line: pd.DataFrame, column: str) -> object:
     return found.sort_values(["runs", "recorded"], ascending=False, kind="stable").index[0]
 
 
-def _target(rows: pd.DataFrame) -> pd.Series:
+def target_of(rows: pd.DataFrame) -> pd.Series:
     """The nominal keep of a run; where it has none (a learned keep), the measured one to two digits."""
     measured = rows["keep_prunable"].map(lambda v: float(f"{v:.2g}") if np.isfinite(v) else np.nan)
     return rows["keep_target"].round(6).fillna(measured)

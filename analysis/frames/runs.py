@@ -45,6 +45,7 @@ RESULTS = {
     "keep_prunable": "float64",
     "keep_encoder": "float64",
     "keep_model": "float64",
+    "macs": "float64",
     "seed": "int64",
     "steps": "int64",
     "teacher": "str",
@@ -86,13 +87,16 @@ def results(runs_dir: Path, recorded: bool = True) -> pd.DataFrame:
 
     Returns:
         columns of ``RESULTS``; ``value`` and ``floor`` in the unit of ``metric``, ``keep_*`` in [0, 1],
-        unknown is NaN; ``settings`` as in ``digest``.
+        ``macs`` the multiply-adds of the whole training, unknown is NaN; ``settings`` as in ``digest``.
     """
     rows = []
     for info in _infos(runs_dir, recorded):
         last: dict[tuple[str, str, float], dict[str, Any]] = {}
-        for event in read_events(info.path, "eval"):
-            if event.get("cut", "final") == "final" and not number(event.get("progress")) < 1:
+        computed_in_all = None
+        for event in read_events(info.path, "eval", "compute"):
+            if event["kind"] == "compute":
+                computed_in_all = event.get("macs_run")
+            elif event.get("cut", "final") == "final" and not number(event.get("progress")) < 1:
                 target = number(event.get("keep_target"))
                 key = (
                     str(event.get("split")),
@@ -100,7 +104,8 @@ def results(runs_dir: Path, recorded: bool = True) -> pd.DataFrame:
                     -1.0 if math.isnan(target) else target,
                 )
                 last[key] = event
-        rows += [{**_row(info), **_setting(info), **_measured(event)} for event in last.values()]
+        same = {**_row(info), **_setting(info), "macs": computed_in_all}
+        rows += [{**same, **_measured(event)} for event in last.values()]
     return table(RESULTS, rows)
 
 

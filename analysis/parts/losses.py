@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from analysis.lazy import torch
 from analysis.parts.base import Part, knob
 from analysis.parts.reparam import HardConcrete
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a loss term may look at of one site whose gradients reach further than its forward pass.
+
+    Attributes:
+        weight: the dense weight W before the mask, through which gradients flow.
+        kept: 1.0 where the forward pass uses it, same shape.
+        reached: 1.0 where gradients arrive, same shape; holds all that is kept.
+    """
+
+    weight: torch.Tensor
+    kept: torch.Tensor
+    reached: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -20,16 +35,23 @@ class LossContext:
         task: the model's own loss.
         logits: output name to logits, shape [..., classes].
         teacher: the same of the teacher; empty without one.
-        scores: learned scores, one tensor per site.
+        scores: learned scores, one tensor of shape [units] per group.
         counted: bool in the shape of the logits' rows, False where a row has no label of its own (padding and
             the later pieces of a word); None where every row counts.
+        parts: "attention", "ffn" or "other" for each of them.
+        targets: head name to the classes or positions it should name.
+        reach: gives the sites whose gradients reach further than the forward pass; a function, because their
+            weights are computed only when a term asks.
     """
 
     task: torch.Tensor
     logits: Mapping[str, torch.Tensor]
     teacher: Mapping[str, torch.Tensor]
     scores: Sequence[torch.Tensor]
+    parts: Sequence[str] = ()
     counted: torch.Tensor | None = None
+    targets: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    reach: Callable[[], Sequence[Reach]] = tuple
 
 
 @dataclass(frozen=True)
@@ -83,6 +105,7 @@ class LogitDistillation(Part):
 
     title: ClassVar[str] = "logit distillation"
     needs_teacher: ClassVar[bool] = True
+    own_teacher: ClassVar[bool] = False
 
     def value(self, ctx: LossContext) -> torch.Tensor:
         """Returns the unweighted scalar."""
@@ -103,6 +126,27 @@ def double_mean(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack([t.mean() for t in tensors]).mean()
 
 
+def balanced_mean(
+    tensors: Sequence[torch.Tensor], parts: Sequence[str], weights: Mapping[str, float]
+) -> torch.Tensor:
+    """Double mean within each part of the model, then the weighted mean over the parts that are there.
+
+    R = sum over parts g of (weight_g / number of parts) * mean over tensors in g of their mean. Few coarse
+    units and many fine ones then pull alike, which one mean over all tensors would not do.
+
+    Args:
+        tensors: one per group of units.
+        parts: the part of each.
+        weights: weight of each part; 1 where it is not named.
+    """
+    found = dict.fromkeys(parts)
+    terms = [
+        weights.get(part, 1.0) * double_mean([t for t, p in zip(tensors, parts, strict=True) if p == part])
+        for part in found
+    ]
+    return torch.stack(terms).sum() / len(found)
+
+
 @dataclass(frozen=True)
 class SigmoidPenalty(Part):
     """Pulls all scores down: R = mean over matrices of mean sigma(S).
@@ -117,10 +161,30 @@ class SigmoidPenalty(Part):
 
     title: ClassVar[str] = "penalty on sigma(S)"
     needs_teacher: ClassVar[bool] = False
+    needs_scores: ClassVar[bool] = True
 
     def value(self, ctx: LossContext) -> torch.Tensor:
         """Returns the unweighted scalar in [0, 1]."""
         return double_mean([torch.sigmoid(s) for s in ctx.scores])
+
+
+@dataclass(frozen=True)
+class BalancedPenalty(SigmoidPenalty):
+    """The same pull, weighed between attention and feed-forward layers.
+
+    R = sum over parts g of (weight_g / number of parts) * mean over groups in g of mean sigma(S). A shared
+    score, such as a neuron's, counts once. Source: nn_pruning, Lagunas et al. 2021.
+    """
+
+    attention: float = knob(1.0, "weight of the units of attention", low=0, high=1e4, log=True)
+    ffn: float = knob(1.0, "weight of the units of the feed-forward layers", low=0, high=1e4, log=True)
+
+    title: ClassVar[str] = "penalty on sigma(S), balanced between parts"
+
+    def value(self, ctx: LossContext) -> torch.Tensor:
+        """Returns the unweighted scalar."""
+        pulled = [torch.sigmoid(s) for s in ctx.scores]
+        return balanced_mean(pulled, ctx.parts, {"attention": self.attention, "ffn": self.ffn})
 
 
 @dataclass(frozen=True)
@@ -132,6 +196,7 @@ class GatePenalty(Part):
 
     title: ClassVar[str] = "penalty on open gates"
     needs_teacher: ClassVar[bool] = False
+    needs_scores: ClassVar[bool] = True
     shift: ClassVar[float] = -HardConcrete.temperature * math.log(-HardConcrete.low / HardConcrete.high)
 
     def value(self, ctx: LossContext) -> torch.Tensor:
@@ -139,4 +204,47 @@ class GatePenalty(Part):
         return double_mean([torch.sigmoid(s + self.shift) for s in ctx.scores])
 
 
-Penalty = SigmoidPenalty | GatePenalty
+def topkast_penalty(sites: Sequence[Reach]) -> torch.Tensor:
+    """The exploration penalty 1/2 * (sum over A of W**2 + sum over B without A of W**2 / D).
+
+    A is kept, B is reached, D the kept fraction over all sites. An explored weight pays 1 / D times as much
+    as a kept one, so it must earn its place.
+
+    Args:
+        sites: weights with their two masks, at least one.
+
+    Returns:
+        a scalar >= 0.
+    """
+    share = max(float(sum(s.kept.sum() for s in sites)), 1.0) / sum(s.kept.numel() for s in sites)
+    # 1 in A, 1 / D in B without A, 0 elsewhere.
+    return (
+        torch.stack(
+            [(s.weight.square() * torch.lerp(s.kept, s.reached, 1 / share)).sum() for s in sites]
+        ).sum()
+        / 2
+    )
+
+
+@dataclass(frozen=True)
+class TopKastPenalty(Part):
+    """Pulls the weights that get gradients towards zero, the explored ones 1 / D times as hard as the kept.
+
+    R = 1/2 * (sum over A of W**2 + sum over B without A of W**2 / D), for the selection TopKast. It looks at
+    the dense weight W that scores see, also where W is a power of a stored parameter.
+    Source: Jayakumar, Pascanu, Rae, Osindero, Elsen 2020.
+    """
+
+    weight: float = knob(1e-4, "lambda, the weight of the penalty", low=0, high=1e4, log=True)
+
+    title: ClassVar[str] = "penalty on explored weights"
+    needs_teacher: ClassVar[bool] = False
+    needs_scores: ClassVar[bool] = False
+    steer: ClassVar[bool] = False
+
+    def value(self, ctx: LossContext) -> torch.Tensor:
+        """Returns the unweighted scalar."""
+        return topkast_penalty(ctx.reach())
+
+
+Penalty = SigmoidPenalty | BalancedPenalty | GatePenalty | TopKastPenalty

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,8 +10,17 @@ from analysis.errors import SpecError
 from analysis.parts.base import Part, knob
 
 
+class Always(Part):
+    """A schedule by which the mask may be chosen anew at every step."""
+
+    def due(self, progress: float, step: int) -> bool:
+        """Whether the mask is chosen and applied at a step; always."""
+        del progress, step
+        return True
+
+
 @dataclass(frozen=True)
-class Cubic(Part):
+class Cubic(Always):
     """Plateau, cubic, plateau: z + (a - z) * (1 - (p - w) / (1 - w - c))**3 between the plateaus.
 
     p is progress, w the warm-up, c the cool-down, a the start, z the end. Continuous at both ends. The closed
@@ -30,11 +40,7 @@ class Cubic(Part):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.warmup + self.cooldown >= 1:
-            raise SpecError(
-                f"Cubic.warmup + Cubic.cooldown is {self.warmup + self.cooldown:g}; together they must stay "
-                "below 1, or no step is left in which to prune: lower one of them."
-            )
+        _check_plateaus(self)
 
     def value(self, progress: float, start: float, end: float) -> float:
         """Returns the scheduled value.
@@ -56,7 +62,80 @@ class Cubic(Part):
 
 
 @dataclass(frozen=True)
-class Constant(Part):
+class CubicEvery(Cubic):
+    """The cubic with plateaus, applied now and then while it falls and at every step after the last cut.
+
+    Source: Ren and Zhu 2023, arXiv:2305.12394; Zhang et al. 2022 (PLATON).
+    """
+
+    warmup: float = knob(
+        0.05, "share of the run before the first cut", unit="of the run", low=0, high=1, open="high"
+    )
+    cooldown: float = knob(
+        0.35, "share of the run after the last cut", unit="of the run", low=0, high=1, open="high"
+    )
+    every: int = knob(10, "steps between two cuts while it falls", unit="steps", low=1, high=10_000)
+
+    title: ClassVar[str] = "cubic with plateaus, every n steps"
+
+    def due(self, progress: float, step: int) -> bool:
+        """Whether the mask is chosen and applied at a step: each n-th while it falls, each after that."""
+        return progress > 1 - self.cooldown or step % self.every == 0
+
+
+def _check_plateaus(schedule: Cubic | Rounds) -> None:
+    both = schedule.warmup + schedule.cooldown
+    if both >= 1:
+        name = type(schedule).__name__
+        raise SpecError(
+            f"{name}.warmup + {name}.cooldown is {both:g}; together they must stay "
+            "below 1, or no step is left in which to prune: lower one of them."
+        )
+
+
+@dataclass(frozen=True)
+class Rounds(Always):
+    """A few cuts, evenly spaced in time, after which 1 / remaining has grown by equal amounts.
+
+    After cut k of n: value_k = 1 / ((1 - k / n) / start + (k / n) / end), exactly the end value for k = n.
+    From 1 to 1 - p this removes p / (k p + n (1 - p)) of what is left at cut k: much at first, ever less
+    later. Cut k comes at w + (k / n) (1 - w - c), with w the warm-up and c the cool-down. Where start or end
+    is 0, which has no inverse, the value itself grows by equal amounts.
+    Source: the code of Lubana and Dick 2021.
+    """
+
+    rounds: int = knob(5, "number of cuts; 1 is one shot", unit="cuts", low=1, high=1000)
+    warmup: float = knob(
+        0.1, "share of the run before the first round begins", unit="of the run", low=0, high=1, open="high"
+    )
+    cooldown: float = knob(
+        0.4, "share of the run after the last cut", unit="of the run", low=0, high=1, open="high"
+    )
+
+    title: ClassVar[str] = "rounds, linear in compression"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_plateaus(self)
+
+    def done(self, progress: float) -> int:
+        """Number of cuts made at a progress in [0, 1]."""
+        passed = (progress - self.warmup) / (1 - self.warmup - self.cooldown)
+        # The small term keeps a cut in its own step where step / steps is a rounding error short of it.
+        return max(0, min(self.rounds, math.floor(passed * self.rounds + 1e-9)))
+
+    def value(self, progress: float, start: float, end: float) -> float:
+        """Returns the value after the cuts made so far; start before the first, end after the last."""
+        share = self.done(progress) / self.rounds
+        if share in (0, 1):
+            return end if share else start
+        if start <= 0 or end <= 0:
+            return start + share * (end - start)
+        return 1 / ((1 - share) / start + share / end)
+
+
+@dataclass(frozen=True)
+class Constant(Always):
     """The end value from the first step to the last."""
 
     title: ClassVar[str] = "constant"
@@ -68,10 +147,15 @@ class Constant(Part):
 
 
 @dataclass(frozen=True)
-class OneShot(Part):
-    """The start value, and from one moment on the end value."""
+class OneShot(Always):
+    """The start value, and from one moment on the end value.
+
+    Frozen, what is cut at that moment is what stays cut: without it the scores are ranked anew at every step,
+    and a unit that has grown meanwhile takes the place of another.
+    """
 
     at: float = knob(0.2, "moment of the cut", unit="of the run", low=0, high=1)
+    frozen: bool = knob(False, "the choice made at the cut is never made again")
 
     title: ClassVar[str] = "one cut"
 
@@ -80,4 +164,9 @@ class OneShot(Part):
         return end if progress >= self.at else start
 
 
-Schedule = Cubic | Constant | OneShot
+Schedule = Cubic | CubicEvery | Rounds | Constant | OneShot
+
+
+def settled(schedule: Schedule) -> float:
+    """The progress from which on the choice stands; infinite where it is made anew until the end."""
+    return schedule.at if isinstance(schedule, OneShot) and schedule.frozen else math.inf

@@ -132,18 +132,38 @@ def _settle_ties(arrays: list[np.ndarray], masks: list[np.ndarray], threshold: f
             return
 
 
+class Selection(Part):
+    """What every selection says of itself.
+
+    Attributes:
+        by_keep: whether the schedule moves the fraction kept.
+        explores: whether weights beyond the kept ones get gradients too; ``reach`` then names them.
+    """
+
+    by_keep: ClassVar[bool] = False
+    explores: ClassVar[bool] = False
+
+    def reach(self, scores: Sequence[torch.Tensor], value: float) -> list[torch.Tensor] | None:
+        """Returns the units that get gradients, as ``choose`` does; None when they are the kept ones."""
+        del scores, value
+        return None
+
+
 @dataclass(frozen=True)
-class TopK(Part):
+class TopK(Selection):
     """Keeps exactly floor(keep * n) units with the highest scores, per matrix (local) or over all of them
-    (global).
+    (global); more only where that would leave a matrix with fewer than ``least``.
     """
 
     scope: str = knob(
         "local", "rank inside each matrix, or over all matrices at once", choices=("local", "global")
     )
+    least: int = knob(
+        0, "units of every matrix that stay, however small the keep", unit="units", low=0, high=1_000_000
+    )
 
     title: ClassVar[str] = "top-k"
-    moves_keep: ClassVar[bool] = True
+    by_keep: ClassVar[bool] = True
 
     def span(self, keep: float) -> tuple[float, float]:
         """Start and end of what the schedule moves: the fraction kept, from 1 to keep."""
@@ -153,18 +173,24 @@ class TopK(Part):
         """Whether this value of the schedule keeps everything, whatever the scores."""
         return value >= 1
 
-    def choose(self, scores: Sequence[torch.Tensor], value: float) -> list[torch.Tensor]:
+    def choose(
+        self, scores: Sequence[torch.Tensor], value: float, costs: Sequence[int] = ()
+    ) -> list[torch.Tensor]:
         """Returns one bool per unit and site.
 
         Args:
             scores: one flat tensor per site.
             value: fraction to keep, in [0, 1].
+            costs: not looked at; every unit counts as one.
         """
+        del costs
+        safe = [min(self.least, s.numel()) for s in scores]
         if self.scope == "global":
-            return keep_largest(scores, count_kept(value, sum(s.numel() for s in scores)))
+            k = max(sum(safe), count_kept(value, sum(s.numel() for s in scores)))
+            return keep_largest([_first(s, n) if n else s for s, n in zip(scores, safe, strict=True)], k)
 
         def one(s: torch.Tensor) -> torch.Tensor:
-            return keep_largest([s], count_kept(value, s.numel()))[0]
+            return keep_largest([s], max(min(self.least, s.numel()), count_kept(value, s.numel())))[0]
 
         threads = torch.get_num_threads()
         if threads == 1 or sum(s.numel() for s in scores) < SHARED:
@@ -173,8 +199,13 @@ class TopK(Part):
             return list(pool.map(one, scores))
 
 
+def _first(scores: torch.Tensor, least: int) -> torch.Tensor:
+    """The scores with the best ``least`` of them above all others."""
+    return scores.masked_fill(keep_largest([scores], least)[0], math.inf)
+
+
 @dataclass(frozen=True)
-class SigmoidThreshold(Part):
+class SigmoidThreshold(Selection):
     """Keeps the units with sigma(S) > tau, and never fewer than a floor per matrix.
 
     tau = 0.1 is S > -2.1972; tau = 0 keeps everything. The floor int(min_keep * n) + 1 is the reference's;
@@ -185,7 +216,7 @@ class SigmoidThreshold(Part):
     min_keep: float = knob(0.005, "floor per matrix", unit="of its weights", low=0, high=1)
 
     title: ClassVar[str] = "sigmoid threshold"
-    moves_keep: ClassVar[bool] = False
+    by_keep: ClassVar[bool] = False
 
     def span(self, keep: float) -> tuple[float, float]:
         """Start and end of what the schedule moves: tau, from 0 to its final value."""
@@ -196,13 +227,17 @@ class SigmoidThreshold(Part):
         """Whether this value of the schedule keeps everything, whatever the scores."""
         return value <= 0
 
-    def choose(self, scores: Sequence[torch.Tensor], value: float) -> list[torch.Tensor]:
+    def choose(
+        self, scores: Sequence[torch.Tensor], value: float, costs: Sequence[int] = ()
+    ) -> list[torch.Tensor]:
         """Returns one bool per unit and site.
 
         Args:
             scores: one flat tensor per site.
             value: tau at this moment, in [0, 1).
+            costs: not looked at.
         """
+        del costs
         cut = math.log(value / (1 - value)) if value > 0 else -math.inf
         masks = []
         for s in scores:
@@ -213,11 +248,11 @@ class SigmoidThreshold(Part):
 
 
 @dataclass(frozen=True)
-class OpenGate(Part):
+class OpenGate(Selection):
     """Keeps the weights whose hard-concrete gate is open at evaluation: S > ln(-low / high) = -2.3979."""
 
     title: ClassVar[str] = "open gates"
-    moves_keep: ClassVar[bool] = False
+    by_keep: ClassVar[bool] = False
 
     def span(self, keep: float) -> tuple[float, float]:
         """Nothing is moved by the schedule."""
@@ -229,9 +264,11 @@ class OpenGate(Part):
         del value
         return False
 
-    def choose(self, scores: Sequence[torch.Tensor], value: float) -> list[torch.Tensor]:
+    def choose(
+        self, scores: Sequence[torch.Tensor], value: float, costs: Sequence[int] = ()
+    ) -> list[torch.Tensor]:
         """Returns one bool per unit and site."""
-        del value
+        del value, costs
         return [s > HardConcrete.closed_below for s in scores]
 
 

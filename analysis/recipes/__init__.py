@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from analysis.recipes import dense, l0, magnitude, movement, random, soft_movement
+from analysis.recipes import (
+    block_movement,
+    compute_optimal,
+    dense,
+    extrapolation,
+    gradient_flow,
+    l0,
+    magnitude,
+    movement,
+    pins,
+    powerprop,
+    random,
+    soft_movement,
+)
 from analysis.recipes.base import Recipe
 from analysis.recipes.build import build, card, taught
 
 RECIPES: dict[str, Recipe] = {
     r.name: r
-    for r in (dense.RECIPE, random.RECIPE, magnitude.RECIPE, movement.RECIPE, soft_movement.RECIPE, l0.RECIPE)
+    for r in (
+        dense.RECIPE,
+        random.RECIPE,
+        magnitude.RECIPE,
+        movement.RECIPE,
+        soft_movement.RECIPE,
+        l0.RECIPE,
+        block_movement.RECIPE,
+        gradient_flow.RECIPE,
+        pins.RECIPE,
+        powerprop.RECIPE,
+        compute_optimal.RECIPE,
+        extrapolation.RECIPE,
+    )
 }
 
 __all__ = ["RECIPES", "Recipe", "build", "card", "taught"]

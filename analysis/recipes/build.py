@@ -65,9 +65,9 @@ def build(
     r = RECIPES[recipe]
     data = task if isinstance(task, TaskSpec) else TaskSpec(source=task)
     parts = r.lineup
-    if teacher:
+    if teacher and parts.distillation is None:
         parts = taught(parts)
-    plan: dict[str, Any] = {**COMMON.get(data.source, {}), **(settings or {})}
+    plan = _plan(data.source, settings or {})
     if steps is not None:
         plan["training.steps"] = steps
     spec = RunSpec(
@@ -83,6 +83,15 @@ def build(
         versions=installed_versions(),
     )
     return with_settings(spec, plan)
+
+
+def _plan(source: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings tuned for a task and those given; what was tuned for one part says nothing of another in
+    its slot: AdamW's rate would starve SGD.
+    """
+    tuned = COMMON.get(source, {})
+    fit = {name: v for name, v in tuned.items() if f"{name.partition('.')[0]}.type" not in given}
+    return {**fit, **given}
 
 
 def taught(parts: LineUp) -> LineUp:

@@ -13,7 +13,9 @@ from analysis.parts import LOSSES, SLOTS
 from analysis.parts.base import Part, checked, knobs, unknown_field
 from analysis.spec.core import SCHEMA_VERSION, LineUp, RunSpec, TaskSpec, Training
 
-OPTIONAL = ("distillation", "penalty")
+OPTIONAL = ("lookahead", "distillation", "penalty")
+# A slot that came later is left out where it is empty: what was written before it keeps its name.
+LATER = ("lookahead",)
 
 
 def part_to_dict(part: Part) -> dict[str, Any]:
@@ -47,7 +49,8 @@ def to_dict(spec: RunSpec) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     for slot in (*SLOTS, *LOSSES):
         part = getattr(spec.parts, slot)
-        parts[slot] = None if part is None else part_to_dict(part)
+        if part is not None or slot not in LATER:
+            parts[slot] = None if part is None else part_to_dict(part)
     return {
         "schema_version": spec.schema_version,
         "name": spec.name,
@@ -131,9 +134,10 @@ def _line_up(data: Mapping[str, Any]) -> LineUp:
     for key in data:
         if key not in slots:
             raise SpecError(f"parts has an unknown slot {key!r}; its slots are {', '.join(slots)}.")
-    for slot in SLOTS:
+    needed = [slot for slot in SLOTS if slot not in OPTIONAL]
+    for slot in needed:
         if slot not in data:
-            raise SpecError(f"parts has no {slot!r}; needed are {', '.join(SLOTS)}.")
+            raise SpecError(f"parts has no {slot!r}; needed are {', '.join(needed)}.")
     built = {slot: part_from_dict(slot, data[slot]) for slot in slots if data.get(slot) is not None}
     return LineUp(**built)  # type: ignore[arg-type]
 

@@ -9,13 +9,20 @@ from typing import Any, ClassVar
 
 from analysis.errors import SpecError
 from analysis.parts.base import Part, knob
+from analysis.parts.floor import GlobalCut, GlobalWithFloor
+from analysis.parts.flow import Flow
+from analysis.parts.lookahead import Extrapolation
 from analysis.parts.losses import LogitDistillation, Penalty, Task
 from analysis.parts.optim import Optimizer
-from analysis.parts.reparam import HardConcrete, Reparam
+from analysis.parts.reparam import Reparam
 from analysis.parts.schedules import Schedule
 from analysis.parts.scores import Score
-from analysis.parts.select import OpenGate, Select, SigmoidThreshold
+from analysis.parts.select import Select
+from analysis.parts.selfteach import SelfDistillation
+from analysis.parts.sensitivity import Sensitivity
+from analysis.parts.topkast import TopKast
 from analysis.parts.units import Units
+from analysis.spec import combinations
 
 SCHEMA_VERSION = 1
 KINDS = (
@@ -91,36 +98,19 @@ class Training(Part):
 class LineUp:
     """One part per slot."""
 
-    score: Score
+    score: Score | Flow | Sensitivity
     units: Units
-    select: Select
+    select: Select | TopKast | GlobalWithFloor | GlobalCut
     schedule: Schedule
     reparam: Reparam
     optimizer: Optimizer
+    lookahead: Extrapolation | None = None
     task: Task = field(default_factory=Task)
-    distillation: LogitDistillation | None = None
+    distillation: LogitDistillation | SelfDistillation | None = None
     penalty: Penalty | None = None
 
     def __post_init__(self) -> None:
-        for slot in ("select", "reparam"):
-            needs_learned = isinstance(getattr(self, slot), SigmoidThreshold | OpenGate | HardConcrete)
-            if needs_learned and not self.score.learned:
-                raise SpecError(
-                    f"{slot} is {type(getattr(self, slot)).__name__}, which needs a learned score, but the "
-                    f"score is {type(self.score).__name__}; choose Movement or GateLogit, or another {slot}."
-                )
-        if isinstance(self.reparam, HardConcrete) and not isinstance(self.select, OpenGate):
-            raise SpecError(
-                "reparam is HardConcrete, whose gates decide by themselves which weights are zero, but "
-                "select "
-                f"is {type(self.select).__name__}, which would count others; choose OpenGate, or the reparam "
-                "Masked."
-            )
-        if self.penalty is not None and not self.score.learned:
-            raise SpecError(
-                f"penalty is {type(self.penalty).__name__}, which pulls on learned scores, but the score is "
-                f"{type(self.score).__name__}; choose Movement or GateLogit, or no penalty."
-            )
+        combinations.check(self)
 
 
 @dataclass(frozen=True)
@@ -149,11 +139,18 @@ class RunSpec:
                 "folder or a hub id."
             )
         check_name(self.name)
+        workers = self.parts.lookahead.workers if self.parts.lookahead is not None else 1
+        if workers > self.training.batch:
+            raise SpecError(
+                f"lookahead.workers is {workers}; they share a batch of {self.training.batch} and must not "
+                "be more than its examples: take fewer workers or a larger training.batch."
+            )
         if self.teacher and self.parts.distillation is None:
             raise SpecError(
                 f"teacher is {self.teacher!r} but no distillation loss uses it; add one or drop the teacher."
             )
-        if self.parts.distillation is not None and not self.teacher:
+        taught = self.parts.distillation
+        if taught is not None and taught.needs_teacher and not self.teacher:
             raise SpecError(
                 "distillation needs a teacher: give a fine-tuned model, as run:ID or a folder, or drop it."
             )

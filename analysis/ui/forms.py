@@ -19,11 +19,12 @@ SLOT_TITLES = {
     "units": "Units: what is pruned together",
     "select": "Selection: which scores stay",
     "schedule": "Schedule: when it is cut",
-    "reparam": "Mask: how a pruned weight is written",
+    "reparam": "Mask: from the stored weight to the one that computes",
     "optimizer": "Optimizer",
+    "lookahead": "Look-ahead: where the gradient is evaluated",
     "task": "Loss of the task",
     "distillation": "Loss against the teacher",
-    "penalty": "Penalty on the scores",
+    "penalty": "Penalty on scores or weights",
 }
 
 
@@ -125,7 +126,7 @@ def line_up(spec: RunSpec, prefix: str) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     for slot in SLOTS:
         part = getattr(spec.parts, slot)
-        if slot == "units" or (slot == "distillation" and part is None):
+        if slot == "distillation" and part is None:
             continue
         st.markdown(f"**{SLOT_TITLES[slot]}**")
         part, setting = _kind(slot, part, prefix)

@@ -111,8 +111,8 @@ def changes(spec: RunSpec) -> dict[str, Any]:
     """The settings, in the grammar of ``--set``, by which a spec departs from its recipe."""
     mine, plain = to_dict(spec), to_dict(base(spec))
     found: dict[str, Any] = {}
-    for slot, part in mine["parts"].items():
-        other = plain["parts"][slot] or {}
+    for slot in {**plain["parts"], **mine["parts"]}:
+        part, other = mine["parts"].get(slot), plain["parts"].get(slot) or {}
         if part is None:
             if other:
                 found[f"{slot}.type"] = "none"

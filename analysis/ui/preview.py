@@ -113,7 +113,7 @@ def schedule(spec: RunSpec) -> pd.DataFrame:
     for step in range(CURVE_POINTS + 1):
         at = step / CURVE_POINTS
         moved = parts.schedule.value(at, start, end)
-        if parts.select.moves_keep:
+        if parts.select.by_keep:
             rows.append((at, "keep", moved))
         elif start != end:
             rows.append((at, "threshold, share of its end", moved / max(start, end)))

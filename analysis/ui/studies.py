@@ -16,6 +16,7 @@ from analysis.ui import pick, story, url
 AXES = {"keep_prunable": "prunable weights", "keep_encoder": "the encoder", "keep_model": "the whole model"}
 BUNDLED = f"{demo.MODEL}|{demo.TASK}"
 BEST = "each at its best"
+VIEWS = {"keep": "weights kept", "compute": "training compute"}
 PANELS = {"": "one", "lr": "per learning rate", "teacher": "per teacher"}
 
 
@@ -36,6 +37,15 @@ class Found:
     curves: pd.DataFrame
     dense: dict[object, float]
     points: pd.DataFrame
+    sentences: list[str]
+
+
+@dataclass(frozen=True)
+class Front:
+    """What the page draws against compute: all trials, one number per recipe, and what they say."""
+
+    trials: pd.DataFrame
+    areas: pd.DataFrame
     sentences: list[str]
 
 
@@ -135,6 +145,13 @@ def _levels(dense: pd.DataFrame, facet: str) -> dict[object, float]:
         key: _mean(frames.usual(frames.curves(rows, by=("recipe",)))["mean"]) for key, rows in panels.items()
     }
     return {key: mean for key, mean in means.items() if mean is not None}
+
+
+def front(study: Study) -> Front:
+    """The trials of a study against their training compute; the dense model is one of the recipes."""
+    trials = frames.trials(pd.concat([study.results, study.dense]))
+    areas = frames.areas(trials)
+    return Front(trials, areas, frames.front_sentences(areas))
 
 
 def title(axis: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from analysis.figures import layers as figures
-from analysis.ui import cached, charts, pick, story, url
+from analysis.ui import cached, charts, guard, pick, story, url
 
 CLAIM = (
     "**The same sparsity can be spread in many ways.** Ranking inside each matrix (local top-k) cuts all of "
@@ -39,6 +39,7 @@ with story.page("Layers", CLAIM):
     elif view == "structure":
         frame = cached.frame("structure", info.path, number=step)
         figure = figures.structure(frame, dark=charts.dark())
+        removal = cached.frame("removal_sentence", info.path)
     else:
         site = pick.site(info)
         frame = cached.frame("mask_picture", info.path, site=site.name, number=step)
@@ -46,4 +47,9 @@ with story.page("Layers", CLAIM):
             frame, heads=site.heads, heads_along=site.heads_along, shape=site.shape, dark=charts.dark()
         )
     charts.chart(figure, key=f"layers-{view}", revision=f"{value}")
+    if view == "structure" and removal:
+        st.markdown(guard.escape(removal))
+        charts.data(
+            cached.frame("removed", info.path), name=f"{info.id}-removed", title="What is left of each layer"
+        )
     charts.data(frame, figure, name=f"{info.id}-{view}")

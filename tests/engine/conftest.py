@@ -72,6 +72,11 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+# What a recipe needs beside its defaults to fit a model of width 16.
+SMALL: dict[str, dict[str, Any]] = {"block_movement": {"units.rows": 4, "units.cols": 4}}
+KEEPS = {"dense": 1.0, "compute_optimal": 0.5}  # of two heads no quarter can be kept; the others keep 0.25
+
+
 @pytest.fixture(scope="session")
 def tokenizer(tiny_bert: Path) -> Any:
     """The tokenizer of tiny_bert."""

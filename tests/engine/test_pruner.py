@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -17,8 +18,11 @@ from analysis.engine.setup import freeze_embeddings
 from analysis.engine.sites import find_sites
 from analysis.engine.snapshots import inner_edges, sample_indices
 from analysis.engine.steer import Steer
+from analysis.parts.reparam import SignedPower
 from analysis.parts.schedules import Cubic
-from analysis.recipes import RECIPES
+from analysis.parts.topkast import TopKast
+from analysis.recipes import RECIPES, build
+from tests.engine.conftest import SMALL
 
 CONFIG = hf.BertConfig(
     hidden_size=16,
@@ -42,12 +46,51 @@ IDS = torch.arange(1, 13).view(2, 6)
 @pytest.mark.parametrize("recipe", [r for r in RECIPES if r != "l0"])
 def test_attaching_changes_nothing(model: nn.Module, recipe: str) -> None:
     before = model(IDS).logits
-    Pruner.attach(find_sites(model), RECIPES[recipe].lineup, 0.1, seed=0)
-    assert torch.equal(model(IDS).logits, before)
+    lineup = build(recipe, "m", "t", keep=1.0, settings=SMALL.get(recipe, {})).parts
+    Pruner.attach(find_sites(model), lineup, 0.1, seed=0)
+    if isinstance(lineup.reparam, SignedPower):  # the root of a float is not always a float
+        torch.testing.assert_close(model(IDS).logits, before, atol=1e-6, rtol=0)
+    else:
+        assert torch.equal(model(IDS).logits, before)
+
+
+def test_a_power_of_one_is_bit_for_bit_the_plain_mask(model: nn.Module) -> None:
+    before = model(IDS).logits
+    lineup = dataclasses.replace(RECIPES["powerprop"].lineup, reparam=SignedPower(alpha=1.0))
+    pruner = Pruner.attach(find_sites(model), lineup, 0.3, seed=0)
+    assert torch.equal(model(IDS).logits, before) and pruner.decaying() == []
+
+
+def test_scores_see_the_effective_weight(model: nn.Module) -> None:
+    sites = find_sites(model)
+    start = [s.weight.detach().clone() for s in sites]
+    pruner = Pruner.attach(sites, RECIPES["powerprop"].lineup, 0.3, seed=0)
+    assert len(pruner.decaying()) == len(sites)
+    for i, (site, weight) in enumerate(zip(sites, start, strict=True)):
+        torch.testing.assert_close(pruner.weight(i), weight, atol=1e-7, rtol=0)
+        assert torch.equal(pruner.scores(i), pruner.weight(i).abs())
+        assert site.weight.abs().mean() > 2 * weight.abs().mean()  # what is stored is the root
+
+
+def test_a_look_at_another_cut_leaves_both_masks_of_topkast(model: nn.Module) -> None:
+    lineup = dataclasses.replace(
+        RECIPES["powerprop"].lineup, select=TopKast(explore=0.2), schedule=Cubic(warmup=0.1, cooldown=0.1)
+    )
+    pruner = Pruner.attach(find_sites(model), lineup, 0.3, seed=0)
+    pruner.refresh(0.4)
+    held = pruner.hold()
+    reached = [r.reached.clone() for r in pruner.reach()]
+    pruner.refresh(1.0)
+    for r in pruner.reach():
+        kept, reach = int(r.kept.count_nonzero()), int(r.reached.count_nonzero())
+        n = r.kept.numel()
+        assert (kept, reach) == (math.floor(0.3 * n + 1e-6), math.floor(0.5 * n + 1e-6))
+    pruner.put_back(held)
+    assert all(torch.equal(r.reached, old) for r, old in zip(pruner.reach(), reached, strict=True))
 
 
 @pytest.mark.parametrize("keep", [0.03, 0.29, 0.5])
-@pytest.mark.parametrize("recipe", ["random", "magnitude", "movement"])
+@pytest.mark.parametrize("recipe", ["random", "magnitude", "movement", "powerprop"])
 def test_exact_count_per_matrix(model: nn.Module, recipe: str, keep: float) -> None:
     pruner = Pruner.attach(find_sites(model), RECIPES[recipe].lineup, keep, seed=0)
     pruner.refresh(1.0)
@@ -56,7 +99,7 @@ def test_exact_count_per_matrix(model: nn.Module, recipe: str, keep: float) -> N
     assert pruner.kept == sum(int(m.count_nonzero()) for m in pruner.masks())
 
 
-@pytest.mark.parametrize("recipe", ["random", "magnitude", "movement", "soft_movement", "l0"])
+@pytest.mark.parametrize("recipe", ["random", "magnitude", "movement", "soft_movement", "l0", "powerprop"])
 def test_exported_model_computes_what_the_masked_one_did(
     model: nn.Module, recipe: str, tmp_path: Path
 ) -> None:

@@ -10,7 +10,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from analysis.figures import (
+    batches,
     curves,
+    front,
     layers,
     live,
     overlap,
@@ -77,6 +79,14 @@ def points(m: Maker) -> pd.DataFrame:
     return m.frame(w0=m.real(-1), w=m.real(-1), score=m.real(-5, 5), kept=m.flags())
 
 
+def grown(m: Maker) -> pd.DataFrame:
+    return points(m).assign(growth=m.real(-0.1, 0.1))
+
+
+def agreement(m: Maker) -> pd.DataFrame:
+    return m.frame(points=m.whole(), pearson=m.real(-1), spearman=m.real(-1)).iloc[:1]
+
+
 def sites(m: Maker) -> pd.DataFrame:
     weights = m.whole(1000) + 1
     where = {"site": m.names(*(f"s{i}" for i in range(500))), "role": m.names("query", "ffn in", "other")}
@@ -112,6 +122,12 @@ def singles(m: Maker) -> pd.DataFrame:
 
 def printed(m: Maker) -> pd.DataFrame:
     return m.frame(recipe=m.names("movement"), keep=m.real(0.01), value=m.real(), source=m.names("a paper"))
+
+
+def tried(m: Maker) -> pd.DataFrame:
+    value = {"macs": m.real(1e9, 1e15), "test": m.real(), "validation": m.real(), "runs": m.whole(4)}
+    more = {"keep": m.real(), "lr": m.real(), "front": m.flags()}
+    return m.frame(recipe=m.names("movement", "compute_optimal"), **value, **more)
 
 
 def running(m: Maker) -> pd.DataFrame:
@@ -156,6 +172,13 @@ def shares(m: Maker) -> pd.DataFrame:
     ]
 
 
+def spent(m: Maker, metric: str = "accuracy") -> pd.DataFrame:
+    mean = m.real()
+    where = {"line": m.names("AdamW", "AdamW, past adam look-ahead of 0.5"), "batch": 32 * (1 + m.whole(6))}
+    band = {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "runs": m.whole(4)}
+    return m.frame(**where, step=m.whole(), evaluations=m.real(0, 1e6), **band, metric=[metric] * m.n)
+
+
 FIGURES: dict[str, Callable[[Maker, bool], go.Figure]] = {
     "weight_score": lambda m, d: scatter.weight_score(
         plane(m), points(m), threshold=[0.1, 0.2, float("nan")], title=NAMES[1], dark=d
@@ -163,6 +186,8 @@ FIGURES: dict[str, Callable[[Maker, bool], go.Figure]] = {
     "weight_score kept": lambda m, d: scatter.weight_score(plane(m), points(m), show="kept", dark=d),
     "weight_score pruned": lambda m, d: scatter.weight_score(plane(m), points(m), show="pruned", dark=d),
     "start_final": lambda m, d: scatter.start_final(plane(m), points(m), dark=d),
+    "growth": lambda m, d: scatter.growth(grown(m), agreement(m), dark=d),
+    "growth kept": lambda m, d: scatter.growth(grown(m), agreement(m), show="kept", title=NAMES[1], dark=d),
     "heat": lambda m, d: layers.heat(sites(m), dark=d),
     "heat sparsity": lambda m, d: layers.heat(sites(m), "sparsity", dark=d),
     "bars": lambda m, d: layers.bars({"movement": sites(m), NAMES[0]: sites(m)}, dark=d),
@@ -187,6 +212,11 @@ FIGURES: dict[str, Callable[[Maker, bool], go.Figure]] = {
     ),
     "accuracy_keep other settings": lambda m, d: curves.accuracy_keep(
         lines(m).assign(variant=m.names("", "other settings (ab12cd34)")), singles(m), dark=d
+    ),
+    "accuracy_compute": lambda m, d: front.accuracy_compute(tried(m), title=NAMES[1], floor=0.5, dark=d),
+    "large_batch": lambda m, d: batches.large_batch(spent(m), floor=0.5, dark=d),
+    "large_batch loss": lambda m, d: batches.large_batch(
+        spent(m, "training loss").assign(batch=32), log=True, title=NAMES[1], dark=d
     ),
     "loss": lambda m, d: live.loss(running(m), smooth=3, log=True, dark=d),
     "metric": lambda m, d: live.metric(running(m), dark=d),

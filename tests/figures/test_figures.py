@@ -83,7 +83,7 @@ def contrast(a: str, b: str) -> float:
 def test_every_recipe_can_be_told_apart_without_colour() -> None:
     recipes = (
         "dense random magnitude movement soft_movement l0 block_movement mlpruning pins grain spd pela "
-        "compute_optimal powerprop gradient_flow"
+        "compute_optimal powerprop gradient_flow extrapolation"
     ).split()
     styles = [theme.recipe_style(r) for r in recipes]
     assert len({(s.symbol, s.dash) for s in styles}) == len(recipes)

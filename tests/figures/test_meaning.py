@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import frames
-from analysis.figures import curves, density, layers, live, overlap, picture, scatter
+from analysis.figures import batches, curves, density, front, layers, live, overlap, picture, scatter
 
 
 def plane() -> pd.DataFrame:
@@ -166,3 +166,35 @@ def test_a_mask_picture_has_one_pixel_a_block_and_a_line_between_heads() -> None
     assert figure.data[0].z.tolist() == [[100, 0], [25, 50]] and figure.data[0].z.dtype == np.uint8
     assert figure.data[0].y.tolist() == [-0.5, 1.5, 3.5]
     assert [s.y0 for s in figure.layout.shapes] == [1.5]
+
+
+def test_a_front_is_a_staircase_and_the_other_trials_are_hollow() -> None:
+    macs = [1e9, 2e9, 4e9]
+    trials = pd.DataFrame({"recipe": ["movement"] * 3, "macs": macs, "test": [0.5, 0.4, 0.7]})
+    trials = trials.assign(validation=trials["test"], keep=0.5, lr=1e-3, front=[True, False, True])
+    others, stairs = front.accuracy_compute(trials).data
+    assert list(others.x) == [2e9] and others.marker.symbol == "circle-open" and others.mode == "markers"
+    assert list(stairs.x) == [1e9, 4e9] and np.allclose(stairs.y, [0.5, 0.7])
+    assert stairs.line.shape == "hv" and [t.showlegend for t in (others, stairs)] == [False, True]
+    axis = front.accuracy_compute(trials).layout.xaxis
+    assert axis.type == "log" and "multiply-adds" in axis.title.text
+    assert list(axis.ticktext) == ["1 G", "2 G", "5 G", "10 G", "20 G", "50 G"]
+
+
+def test_large_batch_draws_a_panel_per_size_and_one_style_per_line() -> None:
+    rows = [("AdamW", 256, 512, 0.7), ("SGD", 32, 64, 0.6), ("AdamW", 32, 64, 0.8), ("AdamW", 32, 32, 0.5)]
+    line, batch, spent, mean = map(list, zip(*rows, strict=True))
+    frame = pd.DataFrame({"line": line, "batch": batch, "evaluations": spent, "mean": mean, "step": [1] * 4})
+    frame = frame.assign(low=frame["mean"] - 0.1, high=frame["mean"] + 0.1, runs=[1, 1, 2, 2], metric="f1")
+    figure = batches.large_batch(frame, floor=0.5)
+    assert [a.text for a in figure.layout.annotations] == ["32 examples per step", "256 examples per step"]
+    lines = [t for t in figure.data if t.fill is None]
+    assert [(t.name, t.xaxis, t.showlegend) for t in lines] == [
+        *(("AdamW", "x", True), ("SGD", "x", True), ("AdamW", "x2", False))
+    ]
+    assert lines[0].x.tolist() == [32, 64] and np.allclose(lines[0].y, [0.5, 0.8])
+    assert lines[0].line == lines[2].line and lines[0].line.color != lines[1].line.color
+    (band,) = [t for t in figure.data if t.fill]
+    assert np.allclose(band.y, [0.6, 0.9, 0.7, 0.4])
+    assert figure.layout.xaxis.title.text == "gradients evaluated (examples)"
+    assert figure.layout.yaxis.title.text == "f1 on the validation split (fraction)"

@@ -120,6 +120,10 @@ def _write_measured(
     if progress == 1:
         rows.append(_evaluation(end, "validation", "final", top + 0.01, keep))
         rows.append(_evaluation(end, "test", "final", top, keep))
+        share = keep if recipe == "compute_optimal" else 1.0
+        step = round(3e9 * share)
+        macs = {"macs_forward": step // 96, "macs_step": step, "macs_run": 100 * step, "tokens": 32}
+        rows.append({"kind": "compute", **end, **macs})
     rows.append({"kind": "snapshot", **end, "number": end["step"]})
     (path / "events.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     _write_arrays(path, found, keep, rng, points, end["step"], recipe)

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from analysis import recipes, spec
 from analysis.bundle import demo
+from analysis.parts.lookahead import Extrapolation
 from analysis.store import launch
 from analysis.store.runs import list_runs, read_run
 from analysis.ui import plans, preview
@@ -66,6 +67,22 @@ def test_a_knob_in_the_form_reaches_the_spec(runs: Path, no_runner: None, open_p
     assert made_spec.training.steps == 50
     assert made_spec.task.text == "text"
     assert type(made_spec.parts.schedule).__name__ == "OneShot"
+
+
+def test_a_look_ahead_is_chosen_in_the_form_and_survives_the_command_line(
+    runs: Path, no_runner: None, open_page: Opener
+) -> None:
+    page = open_page("launch", recipes="movement", keeps="0.1")
+    page.selectbox(key="movement:lookahead.type").set_value("Extrapolation").run()
+    page.selectbox(key="movement:lookahead.source").set_value("local").run()
+    button(page, "launch").click().run()
+    (run,) = list_runs(runs, recorded=False)
+    ahead = spec.from_dict(run.spec)
+    assert ahead.parts.lookahead == Extrapolation(source="local")
+    assert plans.changes(ahead)["lookahead.type"] == "Extrapolation"
+    bare = recipes.build("extrapolation", "m", "t", settings={"lookahead.type": "none"})
+    assert plans.changes(bare) == {"lookahead.type": "none"}
+    assert recipes.build("extrapolation", "m", "t", settings=plans.changes(bare)).parts == bare.parts
 
 
 def test_stop_delete_and_undo(runs: Path, no_runner: None, open_page: Opener) -> None:

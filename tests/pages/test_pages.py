@@ -63,6 +63,7 @@ def test_the_first_visit_shows_the_recorded_runs(
             {"plane": "start", "show": "kept", "quarters": "True", "layer": ["0", "2"], "role": "query"},
         ),
         ("weights", {"box.score": "-0.3,0.3,-3,3"}),
+        ("weights", {"plane": "growth", "show": "kept"}),
         ("layers", {"view": "bars", "by": "role", "value": "sparsity"}),
         ("layers", {"view": "structure"}),
         ("layers", {"view": "mask", "site": "encoder.layer.1.ffn_in"}),
@@ -70,6 +71,7 @@ def test_the_first_visit_shows_the_recorded_runs(
         ("overlap", {"view": "ranks"}),
         ("curves", {"of": "keep_model", "panels": "lr", "log": "False", "single": "False"}),
         ("curves", {"lr": "0.003", "recipe": "movement"}),
+        ("curves", {"x": "compute", "recipe": "magnitude"}),
         ("methods", {"card": "soft_movement"}),
     ],
 )

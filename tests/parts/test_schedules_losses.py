@@ -18,7 +18,7 @@ from analysis.parts.losses import (
 )
 from analysis.parts.optim import AdamW
 from analysis.parts.schedules import Constant, Cubic, OneShot
-from analysis.parts.scores import GateLogit, Magnitude, Movement, Random
+from analysis.parts.scores import GateLogit, Magnitude, Movement, Piece, Random
 
 # T = 100, warm-up 10 steps x 1, cool-down 10 steps x 2: step, kept fraction (1 to .1), tau (0 to .1), lambda
 # (final 400)
@@ -145,16 +145,16 @@ def test_task_loss_is_passed_on() -> None:
 def test_scores() -> None:
     generator = torch.Generator().manual_seed(0)
     weight = torch.tensor([[-2.0, 1.0]])
-    assert Magnitude().of(weight, None).tolist() == [[2.0, 1.0]]
-    assert torch.equal(Magnitude().of(-3 * weight, None), 3 * Magnitude().of(weight, None))
-    drawn = Random().init(weight, generator)
-    assert drawn.shape == weight.shape and torch.equal(Random().of(weight, drawn), drawn)
-    assert Movement().init(weight, generator).tolist() == [[0.0, 0.0]]
-    noisy = Movement(init_spread=0.5).init(torch.zeros(1000), generator)
+    one, tripled = (Magnitude().of([Piece(w, (1, 2))], None) for w in (weight, -3 * weight))
+    assert one.tolist() == [2.0, 1.0] and torch.equal(tripled, 3 * one)
+    drawn = Random().init(2, generator)
+    assert drawn.shape == (2,) and torch.equal(Random().of([], drawn), drawn)
+    assert Movement().init(2, generator).tolist() == [0.0, 0.0]
+    noisy = Movement(init_spread=0.5).init(1000, generator)
     assert noisy.min() >= -0.5 and noisy.max() <= 0.5 and noisy.std() > 0.2
-    assert GateLogit().init(weight, generator)[0, 0].item() == pytest.approx(2.197, abs=1e-3)
-    signed = torch.tensor([[-1.0, 0.5]])
-    assert torch.equal(Movement().of(weight, signed), signed)  # never |S|
+    assert GateLogit().init(1, generator).item() == pytest.approx(2.197, abs=1e-3)
+    signed = torch.tensor([-1.0, 0.5])
+    assert torch.equal(Movement().of([], signed), signed)  # never |S|
 
 
 def test_optimizer_groups_and_learning_rate() -> None:

@@ -146,3 +146,14 @@ def test_spans() -> None:
     assert SigmoidThreshold().span(0.1) == (0.0, 0.1)
     assert TopK().keeps_all(1.0) and not TopK().keeps_all(0.999)
     assert SigmoidThreshold().keeps_all(0.0) and not SigmoidThreshold().keeps_all(0.01)
+
+
+def test_the_best_of_every_matrix_stays_however_small_the_keep() -> None:
+    small, large = torch.tensor([1.0, 2.0]), torch.tensor([5.0, 7.0, 6.0, 8.0])
+    kept = TopK(least=1).choose([small, large], 0.25)
+    assert [k.int().tolist() for k in kept] == [[0, 1], [0, 0, 0, 1]]
+    kept = TopK(scope="global", least=1).choose([small, large], 0.5)
+    assert [k.int().tolist() for k in kept] == [[0, 1], [0, 1, 0, 1]]  # still three in all
+    kept = TopK(scope="global", least=3).choose([small, large], 0.1)
+    assert [k.int().tolist() for k in kept] == [[1, 1], [0, 1, 1, 1]]
+    assert TopK().choose([small], 0.25)[0].tolist() == [False, False]

@@ -15,6 +15,7 @@ from analysis import spec
 from analysis.errors import SpecError
 from analysis.parts import LOSSES, SLOTS
 from analysis.parts.base import checked, knobs
+from analysis.parts.optim import SGD
 from analysis.parts.schedules import Cubic
 from analysis.recipes import RECIPES, build, card
 
@@ -40,6 +41,12 @@ def test_fingerprints_do_not_change() -> None:
         "movement": "7a0cd176",
         "soft_movement": "2425741f",
         "l0": "63cad607",
+        "block_movement": "03ca412b",
+        "gradient_flow": "c67803e1",
+        "pins": "877db936",
+        "powerprop": "00ca9535",
+        "compute_optimal": "318279bf",
+        "extrapolation": "29c94c09",
     }
 
 
@@ -113,7 +120,7 @@ def test_bad_specs(change: dict[str, Any], message: str) -> None:
         (
             "score",
             {"type": "Luck"},
-            "parts.score is 'Luck'; allowed types are Magnitude, Random, Movement, GateLogit",
+            "parts.score is 'Luck'; allowed types are Magnitude, Norm, Random, Movement, GateLogit",
         ),
         ("score", {"type": "Movement", "lr": 0}, r"Movement.lr is 0; allowed is a number in \(0, 10\]"),
         ("score", {"type": "Movement", "lr": True}, "Movement.lr is True"),
@@ -201,3 +208,24 @@ def test_fields_of_one_part_are_set_together() -> None:
     schedule = build("movement", "m", "t", settings=wanted).parts.schedule
     assert schedule == Cubic(warmup=0.9, cooldown=0.05)
     assert build("movement", "m", "t", settings=dict(reversed(wanted.items()))).parts.schedule == schedule
+
+
+def test_an_empty_look_ahead_is_not_written_and_a_filled_one_comes_back() -> None:
+    plain = build("movement", "m", "t")
+    assert "lookahead" not in spec.to_dict(plain)["parts"]
+    ahead = build("movement", "m", "t", settings={"lookahead.rho": "0.25", "lookahead.type": "Extrapolation"})
+    assert spec.to_dict(ahead)["parts"]["lookahead"]["rho"] == 0.25
+    assert spec.from_dict(json.loads(json.dumps(spec.to_dict(ahead)))) == ahead
+    assert spec.fingerprint(ahead) != spec.fingerprint(plain)
+    none = build("extrapolation", "m", "t", settings={"lookahead.type": "none"})
+    assert none.parts == build("magnitude", "m", "t").parts
+
+
+def test_another_optimizer_starts_from_its_own_rate() -> None:
+    """The bundled tasks bring a rate that suits AdamW."""
+    task = "bundled:opinions"
+    assert build("movement", "m", task).parts.optimizer.lr == 1e-3
+    other = build("movement", "m", task, settings={"optimizer.type": "SGD", "optimizer.momentum": 0.5})
+    assert other.parts.optimizer == SGD(momentum=0.5) and other.training.steps == 400
+    named = {"optimizer.type": "LARS", "optimizer.lr": 0.3}
+    assert build("movement", "m", task, settings=named).parts.optimizer.lr == 0.3

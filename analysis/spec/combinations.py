@@ -1,0 +1,113 @@
+"""Which parts go together: an impossible line-up is refused with a sentence that says what to choose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis.errors import SpecError
+from analysis.parts.losses import TopKastPenalty
+from analysis.parts.optim import LARS
+from analysis.parts.reparam import HardConcrete, SignedPower, Zeroed
+from analysis.parts.schedules import Cubic, settled
+from analysis.parts.scores import Magnitude
+from analysis.parts.select import OpenGate, SigmoidThreshold
+from analysis.parts.topkast import TopKast
+
+if TYPE_CHECKING:
+    from analysis.spec.core import LineUp
+
+
+def check(parts: LineUp) -> None:
+    """Refuses a line-up whose parts do not go together.
+
+    Raises:
+        SpecError: what contradicts what, and what to choose.
+    """
+    _learned(parts)
+    _frozen(parts)
+    _explored(parts)
+    _measured(parts)
+    _ahead(parts)
+
+
+def _learned(parts: LineUp) -> None:
+    """Parts that need a score with a gradient of its own."""
+    for slot in ("select", "reparam"):
+        needs_learned = isinstance(getattr(parts, slot), SigmoidThreshold | OpenGate | HardConcrete)
+        if needs_learned and not parts.score.learned:
+            raise SpecError(
+                f"{slot} is {type(getattr(parts, slot)).__name__}, which needs a learned score, but the "
+                f"score is {type(parts.score).__name__}; choose Movement or GateLogit, or another {slot}."
+            )
+    if isinstance(parts.reparam, HardConcrete) and not isinstance(parts.select, OpenGate):
+        raise SpecError(
+            "reparam is HardConcrete, whose gates decide by themselves which weights are zero, but select "
+            f"is {type(parts.select).__name__}, which would count others; choose OpenGate, or the reparam "
+            "Masked."
+        )
+    if parts.penalty is not None and parts.penalty.needs_scores and not parts.score.learned:
+        raise SpecError(
+            f"penalty is {type(parts.penalty).__name__}, which pulls on learned scores, but the score is "
+            f"{type(parts.score).__name__}; choose Movement or GateLogit, or no penalty."
+        )
+    if isinstance(parts.reparam, Zeroed) and parts.score.learned:
+        raise SpecError(
+            "reparam is Zeroed, whose forward pass has no mask through which the learned score "
+            f"{type(parts.score).__name__} could get a gradient; choose the reparam Masked, or a score "
+            "that is not learned."
+        )
+
+
+def _frozen(parts: LineUp) -> None:
+    """A choice that is made once needs scores that are ready by then."""
+    moment = settled(parts.schedule)
+    if parts.score.learned and (moment == 0 or (isinstance(parts.select, OpenGate) and moment <= 1)):
+        raise SpecError(
+            f"schedule is {type(parts.schedule).__name__}, frozen from {moment:g} of the run on, but the "
+            f"score {type(parts.score).__name__} is learned in training and would be cut before it says "
+            "anything or go on after it; choose frozen=false, a later cut of top-k, or another score."
+        )
+
+
+def _explored(parts: LineUp) -> None:
+    """Parts that need weights beyond the kept ones."""
+    if isinstance(parts.select, TopKast) and not isinstance(parts.score, Magnitude):
+        raise SpecError(
+            "select is TopKast, where explored weights grow until they outrank kept ones, but the score "
+            f"is {type(parts.score).__name__}, which their growth does not raise; choose Magnitude or "
+            "Norm, or the select TopK."
+        )
+    if isinstance(parts.penalty, TopKastPenalty) and not isinstance(parts.select, TopKast):
+        raise SpecError(
+            f"penalty is TopKastPenalty, which needs explored weights, but select is "
+            f"{type(parts.select).__name__}, which has none; choose the select TopKast, or no penalty."
+        )
+
+
+def _measured(parts: LineUp) -> None:
+    """Scores that look at gradients of the loss."""
+    if parts.score.passes() and isinstance(parts.schedule, Cubic):
+        raise SpecError(
+            f"schedule is Cubic, which cuts at every step, but the score {type(parts.score).__name__} is "
+            "measured on training examples at every cut; choose the schedule Rounds or OneShot, or a "
+            "score that needs no measuring."
+        )
+    if (parts.score.on_demand or parts.score.observes) and isinstance(parts.reparam, SignedPower):
+        raise SpecError(
+            f"score is {type(parts.score).__name__}, measured on the weights as stored, but the reparam "
+            "SignedPower stores their roots; choose the reparam Masked, or a score that needs no gradients."
+        )
+
+
+def _ahead(parts: LineUp) -> None:
+    """Look-aheads and optimizers that work with the gradient of the stored parameter."""
+    if parts.lookahead is not None:
+        parts.lookahead.check(parts.optimizer)
+    raw = isinstance(parts.reparam, SignedPower) and parts.reparam.alpha != 1 and parts.reparam.raw_moments
+    for name, part in (("lookahead", parts.lookahead), ("optimizer", parts.optimizer)):
+        if raw and (name == "lookahead" or isinstance(part, LARS)) and part is not None:
+            raise SpecError(
+                f"{name} is {type(part).__name__}, which sets gradients against the stored weights, but the "
+                "reparam SignedPower with raw_moments hands on the gradient of their power; choose "
+                "raw_moments=false, or another part."
+            )
