@@ -288,8 +288,7 @@ def _log_ticks(fig: go.Figure, known: pd.DataFrame, points: pd.DataFrame | None,
         column = "keep" if "keep" in points.columns else "keep_prunable"
         values.append(points[column].to_numpy(dtype=np.float64))
     seen = np.concatenate(values) * times if values else np.array([])
-    seen = seen[np.isfinite(seen) & (seen > 0)]
-    if not len(seen):
+    if not len(seen := seen[np.isfinite(seen) & (seen > 0)]):
         return
     ticks = sorted({float(f"{v:.2g}") for v in seen})
     if len(ticks) > 9 or any(b < 1.3 * a for a, b in pairwise(ticks)):

@@ -1,6 +1,4 @@
-"""The modules that ``torch.nn.utils.parametrize`` puts between a raw weight and the model (imports torch at
-once).
-"""
+"""The modules that ``torch.nn.utils.parametrize`` puts between a raw weight and the model."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Descent(Part):
 
     def make(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """Returns the torch optimizer over groups that name their learning rate and their decay."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} makes no optimizer.")
 
     def clip_gradients(self, optimizer: torch.optim.Optimizer) -> None:
         """Scales the gradients that wait in ``.grad`` down to the largest norm that is allowed.

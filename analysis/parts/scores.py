@@ -49,7 +49,7 @@ class Rule(Part):
 
     def observe(self, state: torch.Tensor, pieces: Sequence[Piece], rate: float, step: int) -> None:
         """Changes the state in place by what a step shows: weights, clipped gradients, learning rate."""
-        raise NotImplementedError(f"{type(self).__name__} watches no steps.")
+        raise TypeError(f"{type(self).__name__} watches no steps.")
 
     def passes(self) -> int:
         """What ``measure`` needs of the loss: 0 nothing, 1 its gradient g, 2 also H g."""
@@ -61,7 +61,7 @@ class Rule(Part):
 
     def measure(self, pieces: Sequence[Piece]) -> torch.Tensor:
         """Returns the scores of now from pieces that hold what was asked for, shape [units]."""
-        raise NotImplementedError(f"{type(self).__name__} is not computed on demand.")
+        raise TypeError(f"{type(self).__name__} is not computed on demand.")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from analysis.recipes import build
 THETA = torch.tensor([0.5, -0.2, 0.0])
 
 
-def close(found: torch.Tensor, wanted: list[float], within: float = 5e-5) -> None:
+def assert_close(found: torch.Tensor, wanted: list[float], within: float = 5e-5) -> None:
     torch.testing.assert_close(found.detach().flatten(), torch.tensor(wanted), atol=within, rtol=0)
 
 
@@ -66,8 +66,8 @@ def one_step(layer: nn.Linear, gate: MaskGate, optimizer: torch.optim.Optimizer,
     ],
 )
 def test_power_and_its_slope(alpha: float, weight: list[float], slope: list[float]) -> None:
-    close(signed_power(THETA, alpha), weight)
-    close(power_slope(THETA, alpha), slope)
+    assert_close(signed_power(THETA, alpha), weight)
+    assert_close(power_slope(THETA, alpha), slope)
 
 
 @pytest.mark.parametrize("alpha", [1.25, 1.5, 2.0, 3.0, 5.0])
@@ -88,8 +88,8 @@ def test_gradient_is_the_slope_and_never_nan(alpha: float) -> None:
 )
 def test_root(alpha: float, theta: list[float]) -> None:
     weight = torch.tensor([0.09, -0.25, 0.0016])
-    close(signed_root(weight, alpha), theta)
-    close(signed_power(signed_root(weight, alpha), alpha), weight.tolist(), within=1e-7)
+    assert_close(signed_root(weight, alpha), theta)
+    assert_close(signed_power(signed_root(weight, alpha), alpha), weight.tolist(), within=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_root(alpha: float, theta: list[float]) -> None:
 )
 def test_where_the_pace_is_one(alpha: float, size: float) -> None:
     assert alpha ** (-alpha / (alpha - 1)) == pytest.approx(size, abs=5e-5)
-    close(power_pace(torch.tensor([size]), alpha), [1.0], within=1e-3)  # the sizes have four digits
+    assert_close(power_pace(torch.tensor([size]), alpha), [1.0], within=1e-3)  # the sizes have four digits
 
 
 @pytest.mark.parametrize(
@@ -118,10 +118,10 @@ def test_table_of_paces(size: float, paces: list[float]) -> None:
 @pytest.mark.parametrize("raw_moments", [True, False])
 def test_a_step_of_gradient_descent(raw_moments: bool) -> None:
     layer, gate = layer_with([0.3, -0.5], raw_moments=raw_moments)
-    close(layer.weight, [0.09, -0.25], within=1e-6)
+    assert_close(layer.weight, [0.09, -0.25], within=1e-6)
     one_step(layer, gate, torch.optim.SGD([raw_of(layer)], lr=0.1))
-    close(raw_of(layer), [0.24, -0.6], within=1e-6)
-    close(layer.weight, [0.0576, -0.36], within=1e-6)
+    assert_close(raw_of(layer), [0.24, -0.6], within=1e-6)
+    assert_close(layer.weight, [0.0576, -0.36], within=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ def test_first_step_of_adam(raw_moments: bool, theta: list[float], moved: list[f
     layer, gate = layer_with([0.3, -0.5], raw_moments=raw_moments)
     before = layer.weight.detach().clone()
     one_step(layer, gate, torch.optim.AdamW([raw_of(layer)], lr=0.1, weight_decay=0.0))
-    close(raw_of(layer), theta, within=1e-6)
-    close(layer.weight - before, moved, within=1e-6)
+    assert_close(raw_of(layer), theta, within=1e-6)
+    assert_close(layer.weight - before, moved, within=1e-6)
 
 
 def test_adam_divides_the_slope_out_unless_its_moments_are_raw() -> None:
@@ -148,7 +148,7 @@ def test_adam_divides_the_slope_out_unless_its_moments_are_raw() -> None:
     for kept in steps.values():
         for other in kept[1:]:
             torch.testing.assert_close(other, kept[0], atol=2e-7, rtol=1e-5)
-    close(steps[False][0], [-0.01, -0.01], within=1e-6)
+    assert_close(steps[False][0], [-0.01, -0.01], within=1e-6)
 
 
 def test_second_steps_of_adam_keep_their_moments_on_the_raw_gradient() -> None:
@@ -177,14 +177,14 @@ def test_weight_decay_takes_from_the_weight_what_it_would_without_the_power() ->
     theta = torch.tensor([0.3, -0.5])
     # Decay on theta as it is would act alpha times on W ...
     undivided = power_step(theta, theta, 2.0, decay=2e-3)
-    close(signed_power(undivided, 2.0) / signed_power(theta, 2.0), [0.998001] * 2, within=1e-6)
+    assert_close(signed_power(undivided, 2.0) / signed_power(theta, 2.0), [0.998001] * 2, within=1e-6)
     # ... so theta gets a share of 1 / alpha, and W loses 1e-3.
     divided = power_step(theta, theta, 2.0, decay=1e-3)
-    close(signed_power(divided, 2.0) / signed_power(theta, 2.0), [0.999] * 2, within=1e-6)
+    assert_close(signed_power(divided, 2.0) / signed_power(theta, 2.0), [0.999] * 2, within=1e-6)
     layer, gate = layer_with([0.3, -0.5])
     before = layer.weight.detach().clone()
     one_step(layer, gate, torch.optim.SGD([raw_of(layer)], lr=0.0), decay=1e-3)
-    close(layer.weight / before, [0.999, 0.999], within=1e-6)
+    assert_close(layer.weight / before, [0.999, 0.999], within=1e-6)
 
 
 def test_correction_of_the_learning_rate() -> None:
@@ -197,7 +197,7 @@ def test_correction_of_the_learning_rate() -> None:
     # With it, the first small step moves the weights of a uniform matrix as far as without the power.
     layer, gate = layer_with([0.1**0.5] * 3, lr_limit=10.0)
     one_step(layer, gate, torch.optim.SGD([raw_of(layer)], lr=1e-4))
-    close(layer.weight - 0.1, [-1e-4] * 3, within=1e-6)
+    assert_close(layer.weight - 0.1, [-1e-4] * 3, within=1e-6)
 
 
 def test_power_one_is_the_plain_mask() -> None:
@@ -217,11 +217,11 @@ def test_mask_by_weight_is_mask_by_parameter() -> None:
 def test_the_mask_comes_after_the_power() -> None:
     layer, gate = layer_with([0.3, -0.5, 0.7])
     gate.mask.copy_(torch.tensor([[1.0, 0.0, 1.0]]))
-    close(layer.weight, [0.09, 0.0, 0.49], within=1e-6)
+    assert_close(layer.weight, [0.09, 0.0, 0.49], within=1e-6)
     layer.weight.sum().backward()
     assert raw_of(layer).grad.tolist() == [[1.0, 0.0, 1.0]]  # dL/dW as it is; the slope comes with the step
-    close(raw_of(layer), [0.3, -0.5, 0.7], within=1e-6)  # what is cut is still stored
-    close(gate.final(raw_of(layer).detach()), [0.09, 0.0, 0.49], within=1e-6)
+    assert_close(raw_of(layer), [0.3, -0.5, 0.7], within=1e-6)  # what is cut is still stored
+    assert_close(gate.final(raw_of(layer).detach()), [0.09, 0.0, 0.49], within=1e-6)
 
 
 def test_learned_scores_see_the_effective_weight() -> None:
@@ -273,7 +273,7 @@ def test_topkast_computes_with_the_kept_and_teaches_the_reached() -> None:
     out = layer(X)
     assert out.item() == pytest.approx(-1.5)
     out.sum().backward()
-    close(raw_of(layer).grad, [1.0, 0.0, 3.0, 4.0, 0.0, 6.0])  # type: ignore[arg-type]
+    assert_close(raw_of(layer).grad, [1.0, 0.0, 3.0, 4.0, 0.0, 6.0])  # type: ignore[arg-type]
 
 
 def test_topkast_penalty() -> None:
@@ -285,7 +285,7 @@ def test_topkast_penalty() -> None:
     assert value.item() == pytest.approx(0.96)
     assert topkast_penalty(sites).item() == value.item()
     value.backward()
-    close(raw_of(layer).grad, [0.9, 0.0, 1.2, -0.6, 0.0, 0.9])  # type: ignore[arg-type]
+    assert_close(raw_of(layer).grad, [0.9, 0.0, 1.2, -0.6, 0.0, 0.9])  # type: ignore[arg-type]
 
 
 def test_what_topkast_does_not_reach_is_frozen_against_momentum_and_decay() -> None:
@@ -334,8 +334,10 @@ def test_what_does_not_fit_is_refused(recipe: str, settings: dict[str, object], 
 
 
 def test_what_fits_is_built() -> None:
-    build("movement", "m", "t", settings={"reparam.type": "SignedPower"})
-    build("magnitude", "m", "t", settings={"select.type": "TopKast", "penalty.type": "TopKastPenalty"})
+    powered = build("movement", "m", "t", settings={"reparam.type": "SignedPower"})
+    assert powered.parts.reparam == SignedPower() and powered.parts.score.learned
+    explored = {"select.type": "TopKast", "penalty.type": "TopKastPenalty"}
+    assert build("magnitude", "m", "t", settings=explored).parts.select == TopKast()
 
 
 def trained(alpha: float) -> tuple[float, float]:
