@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from analysis.lazy import torch
 from analysis.parts.base import knob
-from analysis.parts.select import Selection, count_kept, keep_largest, kth_largest
+from analysis.parts.select import KeepSelection, count_kept, keep_largest, kth_largest
 
 
 def protected(scores: Sequence[torch.Tensor], floor: float, keep: float) -> list[torch.Tensor]:
@@ -56,7 +56,7 @@ def strictly_below(scores: Sequence[torch.Tensor], keep: float) -> list[torch.Te
 
 
 @dataclass(frozen=True)
-class GlobalCut(Selection):
+class GlobalCut(KeepSelection):
     """One cut through the scores of all groups.
 
     The rule exact keeps exactly floor(keep * n) units, ties to the lower index; faithful prunes strictly
@@ -66,15 +66,6 @@ class GlobalCut(Selection):
     rule: str = knob("exact", "exact count, or the threshold of the reference", choices=("exact", "faithful"))
 
     title: ClassVar[str] = "one cut through all layers"
-    by_keep: ClassVar[bool] = True
-
-    def span(self, keep: float) -> tuple[float, float]:
-        """Start and end of what the schedule moves: the fraction kept, from 1 to keep."""
-        return 1.0, keep
-
-    def keeps_all(self, value: float) -> bool:
-        """Whether this value of the schedule keeps everything, whatever the scores."""
-        return value >= 1
 
     def choose(
         self, scores: Sequence[torch.Tensor], value: float, costs: Sequence[int] = ()
@@ -114,7 +105,7 @@ def fill(order: Sequence[int], costs: Sequence[int], budget: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class GlobalWithFloor(Selection):
+class GlobalWithFloor(KeepSelection):
     """Ranks the units of all groups together and keeps the best, as many as the budget of weights allows.
 
     With units of one size exactly floor(keep * n) are kept. With units of several sizes they are taken from
@@ -127,15 +118,6 @@ class GlobalWithFloor(Selection):
     floor: float = knob(0.05, "share of each layer's units that is safe, best first", low=0, high=1)
 
     title: ClassVar[str] = "all layers at once, with a floor per layer"
-    by_keep: ClassVar[bool] = True
-
-    def span(self, keep: float) -> tuple[float, float]:
-        """Start and end of what the schedule moves: the fraction kept, from 1 to keep."""
-        return 1.0, keep
-
-    def keeps_all(self, value: float) -> bool:
-        """Whether this value of the schedule keeps everything, whatever the scores."""
-        return value >= 1
 
     def choose(
         self, scores: Sequence[torch.Tensor], value: float, costs: Sequence[int] = ()

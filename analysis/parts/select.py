@@ -149,8 +149,22 @@ class Selection(Part):
         return None
 
 
+class KeepSelection(Selection):
+    """A selection whose schedule moves the fraction kept."""
+
+    by_keep: ClassVar[bool] = True
+
+    def span(self, keep: float) -> tuple[float, float]:
+        """Start and end of what the schedule moves: the fraction kept, from 1 to keep."""
+        return 1.0, keep
+
+    def keeps_all(self, value: float) -> bool:
+        """Whether this value of the schedule keeps everything, whatever the scores."""
+        return value >= 1
+
+
 @dataclass(frozen=True)
-class TopK(Selection):
+class TopK(KeepSelection):
     """Keeps exactly floor(keep * n) units with the highest scores, per matrix (local) or over all of them
     (global); more only where that would leave a matrix with fewer than ``least``.
     """
@@ -163,15 +177,6 @@ class TopK(Selection):
     )
 
     title: ClassVar[str] = "top-k"
-    by_keep: ClassVar[bool] = True
-
-    def span(self, keep: float) -> tuple[float, float]:
-        """Start and end of what the schedule moves: the fraction kept, from 1 to keep."""
-        return 1.0, keep
-
-    def keeps_all(self, value: float) -> bool:
-        """Whether this value of the schedule keeps everything, whatever the scores."""
-        return value >= 1
 
     def choose(
         self, scores: Sequence[torch.Tensor], value: float, costs: Sequence[int] = ()
