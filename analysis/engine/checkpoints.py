@@ -41,6 +41,8 @@ class Saver:
         temporary.mkdir()
         state = {
             "step": step,
+            "stage": s.leg.number,
+            "maps": s.maps.state_dict(),
             "model": s.model.state_dict(),
             "optimizer": s.optimizer.state_dict(),
             "pruner": s.pruner.memory(),
@@ -78,16 +80,11 @@ def load(folder: Path, s: Setup) -> dict[str, Any] | None:
     Returns:
         what was saved (with its ``step``), or None when there is nothing to resume from.
     """
-    if not folder.is_dir():
+    state = _newest(folder)
+    if state is None:
         return None
-    for leftover in (*folder.glob("*.tmp"), *folder.glob("*.trash")):
-        shutil.rmtree(leftover, ignore_errors=True)
-    whole = [f for f in folder.iterdir() if f.name.isdigit() and (f / "state.pt").is_file()]
-    if not whole:
-        return None
-    newest = max(whole, key=lambda f: int(f.name))  # as text, a million comes before 999,999
-    state: dict[str, Any] = torch.load(newest / "state.pt", weights_only=True, map_location="cpu")
     s.model.load_state_dict(state["model"])
+    s.maps.load_state_dict(state.get("maps", {}))
     s.optimizer.load_state_dict(state["optimizer"])
     # Checkpoints of earlier versions hold the count alone.
     s.pruner.recall(state.get("pruner") or {"kept": state["kept"], "cut": None, "states": []})
@@ -100,6 +97,25 @@ def load(folder: Path, s: Setup) -> dict[str, Any] | None:
         s.tutor.recall(state["tutor"])
     if s.lookahead is not None:
         s.lookahead.load(state.get("lookahead", []))
+    return state
+
+
+def stage(folder: Path) -> int:
+    """The number of the stage that the newest checkpoint is in; 0 when there is nothing to resume from."""
+    state = _newest(folder)
+    return int(state.get("stage", 0)) if state else 0
+
+
+def _newest(folder: Path) -> dict[str, Any] | None:
+    if not folder.is_dir():
+        return None
+    for leftover in (*folder.glob("*.tmp"), *folder.glob("*.trash")):
+        shutil.rmtree(leftover, ignore_errors=True)
+    whole = [f for f in folder.iterdir() if f.name.isdigit() and (f / "state.pt").is_file()]
+    if not whole:
+        return None
+    newest = max(whole, key=lambda f: int(f.name))  # as text, a million comes before 999,999
+    state: dict[str, Any] = torch.load(newest / "state.pt", weights_only=True, map_location="cpu")
     return state
 
 

@@ -94,16 +94,20 @@ def of_run(s: Setup, dense: int, removed: int) -> dict[str, Any]:
 
     Returns:
         an event: macs_forward, per example, at the end; macs_step, of the last optimizer step; macs_run, of
-        the whole run; tokens (padding included) or pixels of an average example.
+        the whole run with all its stages; tokens (padding included) or pixels of an average example.
     """
     plan = s.spec.training
     batch = min(plan.batch, len(s.data.train.lengths))
     size = average_inputs(s.data.train, plan.batch, s.spec.seed)[1]
     teacher = example_macs(s, s.teacher) if s.teacher is not None else 0
-    return {
-        **total_macs(plan.steps, batch, dense, removed, settled(s.spec.parts.schedule), teacher),
-        **size,
-    }
+    found = total_macs(plan.steps, batch, dense, removed, settled(s.spec.parts.schedule), teacher)
+    return {**found, "macs_run": s.carry.macs + found["macs_run"], **size}
+
+
+def of_stage(s: Setup) -> int:
+    """Multiply-adds of a stage that another one follows; nothing is removed before the last one ends."""
+    forward = example_macs(s, s.model)
+    return int(of_run(s, forward, forward)["macs_run"]) - s.carry.macs
 
 
 def total_macs(

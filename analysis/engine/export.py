@@ -40,7 +40,7 @@ def model_card(setup: Setup, metrics: dict[str, dict[str, float]]) -> str:
     """The card in Markdown: what was kept under each denominator, what it scores, and how to make it
     again.
     """
-    spec, data = setup.spec, setup.data
+    spec, data = setup.leg.asked, setup.data
     kept = setup.counts.keeps(setup.pruner.kept)
     rows = [
         f"| {split} | {name} | {value:.4f} |"

@@ -25,7 +25,7 @@ def scored(s: Setup, split_name: str, result: Evaluation, examples: int, cut: st
         "metrics": result.metrics,
         "examples": examples,
         "floor": s.data.floor,
-        "keep_target": s.spec.keep,
+        "keep_target": s.leg.asked.keep,
         **s.counts.keeps(s.pruner.kept),
     }
 
@@ -44,7 +44,7 @@ def finish(s: Setup, path: Path, diary: Diary) -> None:
         path: its folder.
         diary: told what happens.
     """
-    steps = s.spec.training.steps
+    steps = s.leg.last
     picture(s, steps, path, diary)
     diary.write("phase", steps, phase="saving")
     s.pruner.finalise()

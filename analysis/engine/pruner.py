@@ -21,7 +21,6 @@ from analysis.parts.gates import BiasGate, HardConcreteGate, MaskGate
 from analysis.parts.losses import Reach
 from analysis.parts.reparam import HardConcrete
 from analysis.parts.schedules import settled
-from analysis.parts.scores import Piece
 from analysis.parts.units import Group, Member, expand
 from analysis.spec import LineUp
 
@@ -53,6 +52,8 @@ class Pruner:
         start: pre-trained weights of the sites, on the CPU, for scores computed on demand.
         measure: gives such scores the gradient and H g of the loss with respect to some weights.
         cut: value of the schedule at the last selection, None before the first.
+        held: what an earlier stage left, bool, one per site; the rest stays pruned. Empty for all weights.
+        open: prunable weights that may be kept: all, or those held.
     """
 
     sites: list[Site]
@@ -67,9 +68,18 @@ class Pruner:
     start: list[torch.Tensor] = field(default_factory=list)
     measure: Measurer | None = None
     cut: float | None = None
+    held: list[torch.Tensor] = field(default_factory=list)
+    open: int = 0
 
     @classmethod
-    def attach(cls, sites: list[Site], lineup: LineUp, keep: float, seed: int) -> Pruner:
+    def attach(
+        cls,
+        sites: list[Site],
+        lineup: LineUp,
+        keep: float,
+        seed: int,
+        held: Sequence[torch.Tensor] = (),
+    ) -> Pruner:
         """Puts a gate on every site of a loaded model.
 
         With binary masks the model's outputs do not change until the first cut; hard-concrete gates begin at
@@ -98,7 +108,12 @@ class Pruner:
             pruner.states.append(nn.Parameter(state) if learned else state)  # type: ignore[arg-type]
         for i, site in enumerate(sites):
             pruner._attach_site(i, site)
-        pruner.kept = pruner.total = sum(s.weight.numel() for s in sites)
+        pruner.kept = pruner.open = pruner.total = sum(s.weight.numel() for s in sites)
+        if held and not all(bool(m.all()) for m in held):
+            pruner.held = [m.to(device) for m in held]
+            for i in range(len(sites)):
+                pruner._write_site(i, torch.ones_like(pruner.held[i]))
+            pruner.kept = pruner.open = sum(int(m.count_nonzero()) for m in pruner.held)
         return pruner
 
     def _attach_site(self, i: int, site: Site) -> None:
@@ -152,22 +167,12 @@ class Pruner:
         """Stored parameters whose gates apply the weight decay themselves."""
         return [site.weight for site, gate in zip(self.sites, self.gates, strict=True) if gate.decays]
 
-    def unit_scores(self, g: int) -> torch.Tensor:
-        """The current scores of group g, shape [units]."""
-        group, state = self.groups[g], self.states[g]
-        pieces = [
-            Piece(self.weight(m.site).flatten(1), m.grid, self.sites[m.site].role)
-            for m in group.members
-            if m.ranks
-        ]
-        return self.lineup.score.of(pieces, state.detach() if state is not None else None)
-
     def scores(self, i: int) -> torch.Tensor:
         """The current score of every weight of site i, shape of its weight; NaN where nothing is ranked."""
         weight, own = self.sites[i].weight, self._group_of(i)
         if own is None:
             return torch.full_like(weight, math.nan)
-        return self._spread(self.unit_scores(own[0]), own[1]).to(torch.float32)
+        return self._spread(scoring.current(self, own[0]), own[1]).to(torch.float32)
 
     def _spread(self, units: torch.Tensor, member: Member) -> torch.Tensor:
         shape = self.gates[member.site].mask.shape
@@ -183,17 +188,17 @@ class Pruner:
 
         Scores that are computed on demand are so only when the schedule has moved, and rank what is left.
         """
-        if self.kept < self.total and progress >= settled(self.lineup.schedule):
+        if self.kept < self.open and progress >= settled(self.lineup.schedule):
             return  # the cut is made; ranking again would exchange units as their weights move
         value = self.scheduled(progress)
-        if self.kept == self.total and self.lineup.select.keeps_all(value):
+        if self.kept == self.open and self.lineup.select.keeps_all(value):
             return  # before the first cut everything is kept, whatever the scores
         if self.lineup.score.on_demand:
             if value == self.cut:
                 return
             scores = scoring.measured(self)
         else:
-            scores = [self.unit_scores(g) for g in range(len(self.groups))]
+            scores = [scoring.living(self, g) for g in range(len(self.groups))]
         self.cut = value
         self.write(self.lineup.select.choose(scores, value, [g.weights for g in self.groups]))
         self._write_reach(self.lineup.select.reach(scores, value))
@@ -228,9 +233,12 @@ class Pruner:
             self._write_site(site, mask)
             cut += mask.numel() - int(mask.count_nonzero())
         self.kept = self.total - cut
+        if self.held:
+            self.kept = sum(int(g.mask.count_nonzero()) for g in self.gates)
 
     def _write_site(self, site: int, mask: torch.Tensor) -> None:
         gate, bias = self.gates[site], self.biases[site]
+        mask = mask & self.held[site] if self.held else mask
         gate.mask.copy_(mask.view(torch.uint8))  # converting from bool is three times slower
         if bias is not None:
             bias.mask.copy_(mask.flatten(1).any(1))

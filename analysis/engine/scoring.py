@@ -13,6 +13,27 @@ if TYPE_CHECKING:
     from analysis.engine.pruner import Pruner
 
 
+def current(pruner: Pruner, g: int) -> torch.Tensor:
+    """The scores of group g as its weights and its state are now, shape [units]."""
+    group, state = pruner.groups[g], pruner.states[g]
+    pieces = [
+        Piece(pruner.weight(m.site).flatten(1), m.grid, pruner.sites[m.site].role)
+        for m in group.members
+        if m.ranks
+    ]
+    return pruner.lineup.score.of(pieces, state.detach() if state is not None else None)
+
+
+def living(pruner: Pruner, g: int) -> torch.Tensor:
+    """The same, -inf for units that an earlier stage has pruned."""
+    scores = current(pruner, g)
+    if not pruner.held:
+        return scores
+    m = next(m for m in pruner.groups[g].members if m.ranks)
+    left = reduce(pruner.held[m.site].flatten(1).float(), m.grid)
+    return scores.masked_fill(left == 0, -torch.inf)
+
+
 def measured(pruner: Pruner) -> list[torch.Tensor]:
     """Computes the scores of all groups now; -inf for units that are cut, whose last score is kept."""
     weights = [s.weight for s in pruner.sites]

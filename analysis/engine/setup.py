@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from analysis.engine import models
+from analysis.engine import matcher, models
 from analysis.engine.data import TaskData, load_task
 from analysis.engine.hardware import device_of, precision_of
 from analysis.engine.lookahead import Lookahead
@@ -18,12 +18,13 @@ from analysis.engine.measure import Probe
 from analysis.engine.pruner import Pruner
 from analysis.engine.sites import Counts, Site, count_parameters, find_sites
 from analysis.engine.splits import Split
+from analysis.engine.stages import Carry
 from analysis.engine.steer import Steer
 from analysis.engine.tutor import Tutor
 from analysis.errors import SpecError
 from analysis.parts.schedules import Constant, Cubic
 from analysis.parts.selfteach import SelfDistillation
-from analysis.spec import RunSpec
+from analysis.spec import Leg, RunSpec, legs
 from analysis.store.layout import write_json
 
 GLANCE = 256  # development examples of an evaluation during the run
@@ -34,11 +35,14 @@ class Setup:
     """What a run works with.
 
     Attributes:
-        spec: what was asked.
+        leg: the stage of the run that this is; the first and only one of most.
+        spec: the run of this stage alone.
+        carry: what earlier stages left.
         tokenizer: tokenizer or image processor of the model, or None.
         data: the task.
         model: the model with gates attached.
-        teacher: the model whose logits are followed, or None.
+        teacher: the model whose outputs are followed, or None.
+        maps: learned maps between hidden states of student and teacher, by number of the state.
         pruner: masks of all sites.
         counts: parameters under each denominator.
         optimizer: over everything that is trained.
@@ -51,11 +55,14 @@ class Setup:
         precision: "fp32" or "bf16".
     """
 
+    leg: Leg
     spec: RunSpec
+    carry: Carry
     tokenizer: object
     data: TaskData
     model: nn.Module
     teacher: nn.Module | None
+    maps: nn.ModuleDict
     pruner: Pruner
     counts: Counts
     optimizer: torch.optim.Optimizer
@@ -68,12 +75,14 @@ class Setup:
     precision: str
 
 
-def prepare(spec: RunSpec, runs: Path) -> Setup:
+def prepare(asked: RunSpec, runs: Path, leg: Leg | None = None, carry: Carry | None = None) -> Setup:
     """Loads model and data, finds the sites, attaches the masks, and builds the optimizer.
 
     Args:
-        spec: what to run.
+        asked: what to run.
         runs: folder in which ``run:ID`` is looked up.
+        leg: the stage of it; None for the first.
+        carry: what earlier stages left; None for nothing.
 
     Returns:
         a setup whose model still computes what the loaded model did (with hard-concrete gates, nearly).
@@ -81,10 +90,13 @@ def prepare(spec: RunSpec, runs: Path) -> Setup:
     Raises:
         LabError: model or data are missing or cannot be used.
     """
+    leg, carry = leg or legs(asked)[0], carry or Carry()
+    spec = leg.spec
     tokenizer = models.load_tokenizer(spec.model, runs=runs)
     data = load_task(spec.task, tokenizer)
     model = models.load_model(spec.model, data, spec.seed, runs=runs)
-    teacher, tutor = _teacher(spec, data, runs)
+    teacher, tutor = _teacher(leg, carry, data, runs)
+    matcher.show_attention(spec.parts, model, teacher)
     device = device_of(spec.training)
     model.to(device)
     if teacher is not None:
@@ -94,17 +106,23 @@ def prepare(spec: RunSpec, runs: Path) -> Setup:
     sites = find_sites(model)
     counts = count_parameters(model, sites)
     start = [s.weight.detach().float().cpu().clone() for s in sites]
-    pruner = Pruner.attach(sites, spec.parts, spec.keep, spec.seed)
+    _begin(model, leg, carry, data, runs)
+    held = carry.masks if leg.stage.start == "previous" else []
+    pruner = Pruner.attach(sites, spec.parts, spec.keep, spec.seed, held)
     if spec.parts.score.on_demand:
         pruner.start, pruner.measure = start, _probe(spec, model, data).measure
-    optimizer = _optimizer(spec, model, pruner)
+    maps = matcher.projections(spec.parts.hidden, model, teacher).to(device)
+    optimizer = _optimizer(spec, model, pruner, maps)
     some = dataclasses.replace(spec.task, eval_rows=min(GLANCE, spec.task.eval_rows or GLANCE))
     return Setup(
+        leg=leg,
         spec=spec,
+        carry=carry,
         tokenizer=tokenizer,
         data=data,
         model=model,
         teacher=teacher,
+        maps=maps,
         pruner=pruner,
         counts=counts,
         optimizer=optimizer,
@@ -118,7 +136,21 @@ def prepare(spec: RunSpec, runs: Path) -> Setup:
     )
 
 
-def _teacher(spec: RunSpec, data: TaskData, runs: Path) -> tuple[nn.Module | None, Tutor | None]:
+def _begin(model: nn.Module, leg: Leg, carry: Carry, data: TaskData, runs: Path) -> None:
+    """Gives a freshly loaded model the weights with which a stage begins."""
+    if leg.stage.start == "teacher":
+        given = leg.asked.teacher
+        source = (
+            models.load_model(given, data, leg.spec.seed, runs=runs).state_dict() if given else carry.tuned
+        )
+        assert source is not None
+        model.load_state_dict(source)
+    elif leg.stage.start == "previous" and carry.previous is not None:
+        model.load_state_dict(carry.previous)
+
+
+def _teacher(leg: Leg, carry: Carry, data: TaskData, runs: Path) -> tuple[nn.Module | None, Tutor | None]:
+    spec = leg.spec
     part = spec.parts.distillation
     own = part if isinstance(part, SelfDistillation) else None
     if own is not None and data.num_labels < 2:
@@ -128,8 +160,12 @@ def _teacher(spec: RunSpec, data: TaskData, runs: Path) -> tuple[nn.Module | Non
         )
     if not spec.teacher and own is None:
         return None, None
+    made = {"previous": carry.previous, "fine-tuned": carry.tuned}.get(leg.stage.teacher)
     # Without a fine-tuned teacher the model itself holds the place until the first snapshot.
-    model = models.load_model(spec.teacher or spec.model, data, spec.seed, runs=runs).eval()
+    name = spec.model if made is not None or not spec.teacher else spec.teacher
+    model = models.load_model(name, data, spec.seed, runs=runs).eval()
+    if made is not None:
+        model.load_state_dict(made)
     return model, Tutor(model, own, ready=bool(spec.teacher)) if own is not None else None
 
 
@@ -157,10 +193,11 @@ def freeze_embeddings(model: nn.Module) -> None:
             module.requires_grad_(False)
 
 
-def _optimizer(spec: RunSpec, model: nn.Module, pruner: Pruner) -> torch.optim.Optimizer:
+def _optimizer(spec: RunSpec, model: nn.Module, pruner: Pruner, maps: nn.ModuleDict) -> torch.optim.Optimizer:
     scores = pruner.learned_scores()
     own = {id(s) for s in scores}
     trained = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
+    trained += list(maps.parameters())
     score_lr = float(getattr(spec.parts.score, "lr", spec.parts.optimizer.lr))
     by_gates = {id(p) for p in pruner.decaying()}
     decayed = [p for p in trained if p.ndim >= 2 and id(p) not in by_gates]

@@ -1,6 +1,7 @@
 """The training loop: one for every recipe. What differs comes in through the parts.
 
-One optimizer step, with every place where a part acts::
+A run has one stage or several, each a line-up of its own; between them masks become permanent and weights
+are handed on. One optimizer step, with every place where a part acts::
 
     progress = step / steps
     factor   <- optimizer part              learning rates of all groups
@@ -9,7 +10,7 @@ One optimizer step, with every place where a part acts::
     settle       reparam part               zeros into the weights, where the forward has no mask
     look ahead   lookahead part             moves the weights, for one share of the batch at a time
     forward      reparam part               stored parameter -> effective weight, in every site
-    loss     <- task, distillation, penalty parts, weighted
+    loss     <- task, distillation, hidden, attention, penalty parts, weighted
     backward     reparam part               straight through to weights and scores
     put back     lookahead part             the weights that the masks were made for; their gradient stays
     clip         optimizer part
@@ -23,39 +24,28 @@ One optimizer step, with every place where a part acts::
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.utils import parametrize
 
 from analysis import spec as specs
-from analysis.engine import checkpoints, finish, scoring, stepping
+from analysis.engine import checkpoints, compute, finish, reporting, scoring, stages, stepping, terms
 from analysis.engine.diary import Control, Diary
-from analysis.engine.evaluate import TARGETS, evaluate
 from analysis.engine.hardware import computing_in
 from analysis.engine.order import batches_from
 from analysis.engine.setup import Setup, describe_sites, prepare
-from analysis.engine.tasks_token import IGNORED
-from analysis.errors import LabError
-from analysis.parts.losses import LossContext
 from analysis.store.layout import read_json
 
 LINES = 100  # loss lines a run writes at most
-HEADS = ("logits", "start_logits", "end_logits")
 OTHER = 2**31  # added to the seed of a run, it names an order of the examples that no run trains in
 
 
 class Stopped(Exception):
     """The run was asked to stop and has saved a checkpoint."""
-
-
-class Diverged(LabError):
-    """The loss is no longer a number."""
 
 
 def execute(path: Path, control: Control) -> None:
@@ -67,65 +57,79 @@ def execute(path: Path, control: Control) -> None:
 
     Raises:
         Stopped: the run was asked to stop; a checkpoint was written.
-        Diverged: the loss became infinite or NaN.
+        reporting.Diverged: the loss became infinite or NaN.
         LabError: model or data are missing or cannot be used.
     """
     spec = specs.from_dict(read_json(path / "spec.json"))
     again = (path / "events.jsonl").is_file()
     diary = Diary(path / "events.jsonl", spec.training.steps, control)
     diary.write("phase", 0, phase="loading")
-    setup = prepare(spec, path.parent)
-    describe_sites(path, setup)
-    # Drawn after the head, so that a model with a saved head sees the same dropout as one without.
-    torch.manual_seed(spec.seed)
-    saved = checkpoints.load(path / "checkpoints", setup)
-    first = int(saved["step"]) if saved else 0
-    if again:  # what an earlier attempt wrote beyond this step is void
-        diary.write("resume", first)
-    diary.write("phase", first, phase="training")
-    _train(setup, first, path, diary, control)
+    plan, folder = specs.legs(spec), path / "checkpoints"
+    number = checkpoints.stage(folder)
+    carry = stages.load(folder, number)
+    for leg in plan[number:]:
+        setup = prepare(spec, path.parent, leg, carry)
+        # Drawn after the head, so that a model with a saved head sees the same dropout as one without.
+        torch.manual_seed(spec.seed + leg.number)
+        first = leg.first
+        if leg.number == number:
+            describe_sites(path, setup)
+            saved = checkpoints.load(folder, setup)
+            first = int(saved["step"]) if saved else 0
+            if again:  # what an earlier attempt wrote beyond this step is void
+                diary.write("resume", first)
+        if len(plan) > 1:
+            diary.write("stage", first, number=leg.number, of=len(plan), name=leg.stage.name)
+        diary.write("phase", first, phase="training")
+        _train(setup, first - leg.first, path, diary, control)
+        if leg.number + 1 < len(plan):
+            carry = stages.hand_over(setup, carry, compute.of_stage(setup))
+            stages.save(folder, leg.number + 1, carry)
     finish.finish(setup, path, diary)
 
 
 def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> None:
-    plan, pruner = s.spec.training, s.pruner
+    plan, pruner, whole = s.spec.training, s.pruner, s.leg.asked.training
     saver = checkpoints.Saver(path / "checkpoints", plan.checkpoint_seconds)
-    batches = batches_from(s.data.train.lengths, plan.batch, s.spec.seed, first)
-    fresh = batches_from(s.data.train.lengths, plan.batch, s.spec.seed + OTHER, first)
-    every = max(1, plan.steps // LINES)
-    glances = _moments(plan.evaluations, plan.steps)
-    pictures = _moments(plan.snapshots, plan.steps) - {plan.steps}
+    before_us = s.leg.first
+    batches = batches_from(s.data.train.lengths, plan.batch, s.spec.seed, before_us + first)
+    fresh = batches_from(s.data.train.lengths, plan.batch, s.spec.seed + OTHER, before_us + first)
+    every = max(1, whole.steps // LINES)
+    glances = _moments(plan.evaluations, whole.steps) - {whole.steps}
+    pictures = _moments(plan.snapshots, whole.steps) - {whole.steps}
     if not first:
-        saver.save(0, s)
+        saver.save(before_us, s)
     s.model.train()
     before = pruner.masks()
     for step in range(first, plan.steps):
         progress = step / plan.steps
+        done = before_us + step + 1
         if control.should_stop():
-            saver.save(step, s)
+            saver.save(done - 1, s)
             raise Stopped
         if saver.due():
-            saver.save(step, s)
+            saver.save(done - 1, s)
         rate = s.spec.parts.optimizer.factor(progress)
         for group in s.optimizer.param_groups:
             group["lr"] = group["peak"] * rate
         if step % plan.refresh == 0 and s.spec.parts.schedule.due(progress, step):
             pruner.refresh(progress)
             stepping.settle(pruner)
-        terms = one_step(s, next(batches), progress, step, fresh)
-        if step % every == 0:
-            before = _report(s, step, terms, rate, before, diary)
-        _guard(terms, step, s)
-        control.report(step + 1, (step + 1) / plan.steps)
-        if step + 1 in glances and step + 1 < plan.steps:
-            _glance(s, step + 1, diary)
-        if step + 1 in pictures:
-            finish.picture(s, step + 1, path, diary)
+        seen = one_step(s, next(batches), progress, step, fresh)
+        if (done - 1) % every == 0:
+            before = reporting.report(s, step, seen, rate, before, diary)
+        reporting.guard(seen, step, s)
+        control.report(done, done / whole.steps)
+        if done in glances:
+            reporting.glance(s, step + 1, diary)
+        if done in pictures:
+            finish.picture(s, done, path, diary)
     pruner.refresh(1.0)
     stepping.settle(pruner)
     # A run that is killed while it finishes need not train again.
-    saver.save(plan.steps, s)
-    _report(s, plan.steps, terms if first < plan.steps else {}, 0.0, before, diary)
+    saver.save(s.leg.last, s)
+    if s.leg.last == whole.steps:
+        reporting.report(s, plan.steps, seen if first < plan.steps else {}, 0.0, before, diary)
 
 
 def _moments(count: int, steps: int) -> set[int]:
@@ -144,7 +148,7 @@ def one_step(
         step: number of the step, from 0.
         fresh: further batches for a look-ahead that draws examples of its own.
     """
-    optimizer, backward = s.spec.parts.optimizer, partial(_backward, s, _ramp(s, progress))
+    optimizer, backward = s.spec.parts.optimizer, partial(_backward, s, terms.ramp(s, progress))
     if s.lookahead is None:
         seen = backward(indices, len(indices))
     else:
@@ -169,109 +173,10 @@ def _backward(s: Setup, ramp: float, indices: np.ndarray, whole: int) -> dict[st
     for share in np.array_split(indices, min(pieces, len(indices))):
         weight = len(share) / whole
         with parametrize.cached(), computing_in(s.precision, str(s.device)):
-            losses = _losses(s, share)
+            losses = terms.losses(s, share)
         total = torch.zeros((), device=s.device)
         for name, value in losses.items():
-            total = total + _weight(s, name, ramp) * value
+            total = total + terms.weight(s, name, ramp) * value
             seen[name] = seen.get(name, 0.0) + weight * float(value.detach())
         (total * weight).backward()
     return seen
-
-
-def _losses(s: Setup, indices: np.ndarray) -> dict[str, torch.Tensor]:
-    batch = {k: v.to(s.device) for k, v in s.data.train.batch(indices).items()}
-    out = s.model(**batch)
-    taught: dict[str, torch.Tensor] = {}
-    if s.teacher is not None and (s.tutor is None or s.tutor.ready):
-        with torch.no_grad():
-            answer = s.teacher(**batch)
-        taught = {h: answer[h] for h in HEADS if h in answer}
-    context = LossContext(
-        task=out["loss"],
-        logits={h: out[h] for h in HEADS if h in out},
-        teacher=taught,
-        scores=s.pruner.learned_scores(),
-        parts=[g.part for g in s.pruner.groups],
-        counted=_counted(batch.get("labels"), out),
-        targets={h: batch[t] for h, t in zip(HEADS, TARGETS, strict=True) if t in batch},
-        reach=s.pruner.reach,
-    )
-    parts = s.spec.parts
-    chosen = {"task": parts.task, "distillation": parts.distillation, "penalty": parts.penalty}
-    return {name: part.value(context) for name, part in chosen.items() if part is not None}
-
-
-def _counted(labels: torch.Tensor | None, out: Any) -> torch.Tensor | None:
-    """Which rows of the logits have a label of their own; only where every token has one."""
-    if labels is None or "logits" not in out or labels.shape != out["logits"].shape[:-1] or labels.ndim < 2:
-        return None
-    return labels != IGNORED
-
-
-def _ramp(s: Setup, progress: float) -> float:
-    """How far the schedule has gone, in [0, 1]; a penalty follows it and is constant where it is."""
-    return s.spec.parts.schedule.value(progress, 0.0, 1.0)
-
-
-def _weight(s: Setup, name: str, ramp: float) -> float:
-    if name != "penalty":
-        return float(getattr(s.spec.parts, name).weight)
-    penalty = s.spec.parts.penalty
-    assert penalty is not None
-    return ramp * (s.steer.weight() if s.steer is not None else penalty.weight)
-
-
-def _guard(terms: dict[str, float], step: int, s: Setup) -> None:
-    bad = [name for name, value in terms.items() if not math.isfinite(value)]
-    if bad:
-        rate = s.spec.parts.optimizer.lr
-        raise Diverged(
-            f"The {bad[0]} loss became {terms[bad[0]]} at step {step} of {s.spec.training.steps}: the "
-            f"learning rate of {rate:g} is probably too high; lower optimizer.lr (or score.lr) or lengthen "
-            "the warm-up and run again."
-        )
-
-
-def _report(
-    s: Setup, step: int, terms: dict[str, float], rate: float, before: list[torch.Tensor], diary: Diary
-) -> list[torch.Tensor]:
-    now = s.pruner.masks()
-    flips = sum(int((a ^ b).count_nonzero()) for a, b in zip(before, now, strict=True)) / s.pruner.total
-    progress = min(1.0, step / s.spec.training.steps)
-    penalty = _weight(s, "penalty", _ramp(s, progress)) if s.spec.parts.penalty is not None else None
-    scheduled = s.pruner.scheduled(progress) if s.spec.parts.select.by_keep else None
-    if s.steer is not None:
-        scheduled = s.steer.wanted(progress)
-    weights = {name: _weight(s, name, _ramp(s, progress)) for name in terms}
-    diary.write(
-        "loss",
-        step,
-        loss=sum(weights[name] * value for name, value in terms.items()) if terms else None,
-        terms=terms,
-        keep=scheduled,
-        kept=s.pruner.kept / s.pruner.total,
-        lr=s.spec.parts.optimizer.lr * rate,
-        penalty_weight=penalty,
-        flips=flips,
-    )
-    return now
-
-
-def _glance(s: Setup, step: int, diary: Diary) -> None:
-    """Evaluates on a part of the development split: with the masks of now, and as if cut to the target now.
-
-    The reference evaluates only with the final threshold, so its early curves look hopeless.
-    """
-    now = s.pruner.scheduled(min(1.0, step / s.spec.training.steps))
-    cuts = ("current",) if now == s.pruner.scheduled(1.0) else ("current", "final")
-    held = s.pruner.hold()
-    for cut in cuts:
-        if cut == "final":
-            s.pruner.refresh(1.0)
-        with parametrize.cached():
-            found = evaluate(s.model, s.glance, s.data, device=str(s.device), precision=s.precision)
-        diary.write("eval", step, **finish.scored(s, "validation", found, len(s.glance), cut))
-        if cut == "current" and s.tutor is not None:
-            s.tutor.consider(found.value, step / s.spec.training.steps, s.model, s.pruner)
-    s.pruner.put_back(held)
-    s.model.train()

@@ -138,7 +138,7 @@ def _train(path: Path, threads: int, control: Control) -> tuple[str, str]:
     """Train; returns the verdict and its reason where the loop itself gives one."""
     import torch
 
-    from analysis.engine import train
+    from analysis.engine import reporting, train
     from analysis.engine.hardware import reuse_memory
 
     reuse_memory()
@@ -147,7 +147,7 @@ def _train(path: Path, threads: int, control: Control) -> tuple[str, str]:
         train.execute(path, control)
     except train.Stopped:
         return "stopped", STOPPED
-    except train.Diverged as error:
+    except reporting.Diverged as error:
         return "diverged", str(error)
     return "done", ""
 

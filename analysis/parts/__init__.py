@@ -7,6 +7,7 @@ from analysis.parts import (
     flow,
     lookahead,
     losses,
+    matching,
     optim,
     reparam,
     schedules,
@@ -69,7 +70,11 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
 }
 LOSSES: dict[str, dict[str, type[Part]]] = {
     "task": {c.__name__: c for c in (losses.Task,)},
-    "distillation": {c.__name__: c for c in (losses.LogitDistillation, selfteach.SelfDistillation)},
+    "distillation": {
+        c.__name__: c for c in (losses.LogitDistillation, matching.SoftTargets, selfteach.SelfDistillation)
+    },
+    "hidden": {c.__name__: c for c in (matching.HiddenDistillation,)},
+    "attention": {c.__name__: c for c in (matching.AttentionDistillation,)},
     "penalty": {
         c.__name__: c
         for c in (losses.SigmoidPenalty, losses.BalancedPenalty, losses.GatePenalty, losses.TopKastPenalty)

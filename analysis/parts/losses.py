@@ -27,6 +27,11 @@ class Reach:
     reached: torch.Tensor
 
 
+def _as_it_is(k: int, state: torch.Tensor) -> torch.Tensor:
+    del k
+    return state
+
+
 @dataclass(frozen=True)
 class LossContext:
     """What a loss term may look at.
@@ -40,6 +45,12 @@ class LossContext:
             the later pieces of a word); None where every row counts.
         parts: "attention", "ffn" or "other" for each of them.
         targets: head name to the classes or positions it should name.
+        hidden: hidden states of the student, the embeddings' output first; empty where no loss asks for them.
+        hidden_teacher: the same of the teacher.
+        attentions: attention maps of the student, shape [batch, heads, tokens, tokens] each.
+        attentions_teacher: the same of the teacher.
+        tokens: bool of shape [batch, tokens], False at padding; None for a model without tokens.
+        project: the learned map of hidden state k, by default none.
         reach: gives the sites whose gradients reach further than the forward pass; a function, because their
             weights are computed only when a term asks.
     """
@@ -52,6 +63,12 @@ class LossContext:
     counted: torch.Tensor | None = None
     targets: Mapping[str, torch.Tensor] = field(default_factory=dict)
     reach: Callable[[], Sequence[Reach]] = tuple
+    hidden: Sequence[torch.Tensor] = ()
+    hidden_teacher: Sequence[torch.Tensor] = ()
+    attentions: Sequence[torch.Tensor] = ()
+    attentions_teacher: Sequence[torch.Tensor] = ()
+    tokens: torch.Tensor | None = None
+    project: Callable[[int, torch.Tensor], torch.Tensor] = _as_it_is
 
 
 @dataclass(frozen=True)

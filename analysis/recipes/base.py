@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from analysis.spec import LineUp
+from analysis.spec import LineUp, Stage
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Recipe:
         summary: one sentence for lists.
         lineup: one part per slot, with the defaults for a pre-trained encoder on real data.
         keep: fraction kept when nothing is asked.
+        stages: what a run does one after the other; none for a single line-up from start to end.
     """
 
     name: str
@@ -26,3 +27,4 @@ class Recipe:
     summary: str
     lineup: LineUp
     keep: float = 0.1
+    stages: tuple[Stage, ...] = ()

@@ -49,7 +49,8 @@ def build(
         seed: seed of head, data order, dropout and random scores.
         steps: optimizer steps; None for the default of the task.
         settings: changes in the grammar of ``--set``.
-        teacher: a fine-tuned model whose logits are followed; "" for none.
+        teacher: a fine-tuned model whose outputs are followed; "" for none, or for the one that a stage
+            makes.
         name: a label for people.
 
     Returns:
@@ -65,7 +66,7 @@ def build(
     r = RECIPES[recipe]
     data = task if isinstance(task, TaskSpec) else TaskSpec(source=task)
     parts = r.lineup
-    if teacher and parts.distillation is None:
+    if teacher and not parts.followers() and not r.stages:
         parts = taught(parts)
     plan = _plan(data.source, settings or {})
     if steps is not None:
@@ -79,6 +80,7 @@ def build(
         keep=r.keep if keep is None else keep,
         seed=seed,
         teacher=teacher,
+        stages=r.stages,
         name=name,
         versions=installed_versions(),
     )

@@ -5,11 +5,14 @@ from __future__ import annotations
 from analysis.spec.codec import computed, fingerprint, from_dict, hashed, to_dict
 from analysis.spec.core import SCHEMA_VERSION, LineUp, RunSpec, TaskSpec, Training, installed_versions
 from analysis.spec.settings import with_settings
+from analysis.spec.stages import Leg, Stage, legs
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Leg",
     "LineUp",
     "RunSpec",
+    "Stage",
     "TaskSpec",
     "Training",
     "computed",
@@ -17,6 +20,7 @@ __all__ = [
     "from_dict",
     "hashed",
     "installed_versions",
+    "legs",
     "to_dict",
     "with_settings",
 ]

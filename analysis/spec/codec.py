@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from analysis.errors import SpecError
 from analysis.parts import LOSSES, SLOTS
 from analysis.parts.base import Part, checked, knobs, unknown_field
 from analysis.spec.core import SCHEMA_VERSION, LineUp, RunSpec, TaskSpec, Training
+from analysis.spec.stages import Stage
 
-OPTIONAL = ("lookahead", "distillation", "penalty")
+OPTIONAL = ("lookahead", "distillation", "hidden", "attention", "penalty")
 # A slot that came later is left out where it is empty: what was written before it keeps its name.
-LATER = ("lookahead",)
+LATER = ("lookahead", "hidden", "attention")
+STAGE = {f.name: f.default for f in fields(Stage) if f.default is not MISSING} | {"settings": {}}
 
 
 def part_to_dict(part: Part) -> dict[str, Any]:
@@ -51,6 +53,7 @@ def to_dict(spec: RunSpec) -> dict[str, Any]:
         part = getattr(spec.parts, slot)
         if part is not None or slot not in LATER:
             parts[slot] = None if part is None else part_to_dict(part)
+    staged = {"stages": [asdict(s) for s in spec.stages]} if spec.stages else {}
     return {
         "schema_version": spec.schema_version,
         "name": spec.name,
@@ -60,6 +63,7 @@ def to_dict(spec: RunSpec) -> dict[str, Any]:
         "keep": spec.keep,
         "seed": spec.seed,
         "teacher": spec.teacher,
+        **staged,
         "training": asdict(spec.training),
         "parts": parts,
         "versions": dict(spec.versions),
@@ -91,6 +95,7 @@ def from_dict(data: Any) -> RunSpec:
         "keep",
         "seed",
         "teacher",
+        "stages",
         "training",
         "parts",
         "versions",
@@ -110,9 +115,23 @@ def from_dict(data: Any) -> RunSpec:
         keep=data.get("keep", 1.0),
         seed=data.get("seed", 0),
         teacher=_text(data, "teacher"),
+        stages=_stages(data.get("stages", [])),
         name=_text(data, "name"),
         versions={str(k): str(v) for k, v in _object(data, "versions").items()},
     )
+
+
+def _stages(data: Any) -> tuple[Stage, ...]:
+    if not isinstance(data, list) or not all(isinstance(s, Mapping) for s in data):
+        raise SpecError(f"stages is {data!r}; allowed is a list of JSON objects.")
+    known = [f.name for f in fields(Stage)]
+    for stage in data:
+        for key in stage:
+            if key not in known:
+                raise SpecError(f"a stage has an unknown key {key!r}; its keys are {', '.join(known)}.")
+        if not isinstance(stage.get("settings", {}), Mapping) or "name" not in stage:
+            raise SpecError("a stage needs a name, and its settings are a JSON object.")
+    return tuple(Stage(**stage) for stage in data)
 
 
 def _text(data: Mapping[str, Any], key: str) -> str:
@@ -167,6 +186,8 @@ def computed(data: Mapping[str, Any]) -> dict[str, Any]:
     for name, kind in (("task", TaskSpec), ("training", Training)):
         if isinstance(found.get(name), Mapping):
             found[name] = _without_defaults(kind, found[name])
+    if isinstance(found.get("stages"), list):
+        found["stages"] = [_without(STAGE, s) if isinstance(s, Mapping) else s for s in found["stages"]]
     if isinstance(found.get("parts"), Mapping):
         found["parts"] = {slot: _computed_part(slot, part) for slot, part in found["parts"].items()}
     return found
@@ -180,5 +201,8 @@ def _computed_part(slot: str, part: Any) -> Any:
 
 
 def _without_defaults(part: type, data: Mapping[str, Any]) -> dict[str, Any]:
-    defaults = {k.name: k.default for k in knobs(part)}
+    return _without({k.name: k.default for k in knobs(part)}, data)
+
+
+def _without(defaults: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in data.items() if name not in defaults or value != defaults[name]}

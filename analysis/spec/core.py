@@ -13,6 +13,7 @@ from analysis.parts.floor import GlobalCut, GlobalWithFloor
 from analysis.parts.flow import Flow
 from analysis.parts.lookahead import Extrapolation
 from analysis.parts.losses import LogitDistillation, Penalty, Task
+from analysis.parts.matching import AttentionDistillation, HiddenDistillation, SoftTargets
 from analysis.parts.optim import Optimizer
 from analysis.parts.reparam import Reparam
 from analysis.parts.schedules import Schedule
@@ -22,7 +23,8 @@ from analysis.parts.selfteach import SelfDistillation
 from analysis.parts.sensitivity import Sensitivity
 from analysis.parts.topkast import TopKast
 from analysis.parts.units import Units
-from analysis.spec import combinations
+from analysis.spec import combinations, stages
+from analysis.spec.stages import Stage
 
 SCHEMA_VERSION = 1
 KINDS = (
@@ -106,11 +108,22 @@ class LineUp:
     optimizer: Optimizer
     lookahead: Extrapolation | None = None
     task: Task = field(default_factory=Task)
-    distillation: LogitDistillation | SelfDistillation | None = None
+    distillation: LogitDistillation | SoftTargets | SelfDistillation | None = None
+    hidden: HiddenDistillation | None = None
+    attention: AttentionDistillation | None = None
     penalty: Penalty | None = None
 
     def __post_init__(self) -> None:
         combinations.check(self)
+
+    def followers(
+        self,
+    ) -> dict[
+        str, LogitDistillation | SoftTargets | SelfDistillation | HiddenDistillation | AttentionDistillation
+    ]:
+        """The losses that look at a teacher, by slot; empty slots are left out."""
+        found = {slot: getattr(self, slot) for slot in ("distillation", "hidden", "attention")}
+        return {slot: part for slot, part in found.items() if part is not None}
 
 
 @dataclass(frozen=True)
@@ -125,6 +138,7 @@ class RunSpec:
     keep: float = 1.0
     seed: int = 0
     teacher: str = ""
+    stages: tuple[Stage, ...] = ()
     name: str = ""
     schema_version: int = SCHEMA_VERSION
     versions: dict[str, str] = field(default_factory=dict)
@@ -145,14 +159,21 @@ class RunSpec:
                 f"lookahead.workers is {workers}; they share a batch of {self.training.batch} and must not "
                 "be more than its examples: take fewer workers or a larger training.batch."
             )
-        if self.teacher and self.parts.distillation is None:
+        if self.stages:
+            stages.legs(self)  # each must be a run of its own
+        else:
+            self._check_teacher()
+
+    def _check_teacher(self) -> None:
+        followers = self.parts.followers()
+        if self.teacher and not followers:
             raise SpecError(
                 f"teacher is {self.teacher!r} but no distillation loss uses it; add one or drop the teacher."
             )
-        taught = self.parts.distillation
-        if taught is not None and taught.needs_teacher and not self.teacher:
+        needing = [slot for slot, part in followers.items() if part.needs_teacher]
+        if needing and not self.teacher:
             raise SpecError(
-                "distillation needs a teacher: give a fine-tuned model, as run:ID or a folder, or drop it."
+                f"{needing[0]} needs a teacher: give a fine-tuned model, as run:ID or a folder, or drop it."
             )
 
 

@@ -23,12 +23,15 @@ SLOT_TITLES = {
     "optimizer": "Optimizer",
     "lookahead": "Look-ahead: where the gradient is evaluated",
     "task": "Loss of the task",
-    "distillation": "Loss against the teacher",
+    "distillation": "Loss against the teacher's answer",
+    "hidden": "Loss against the teacher's hidden states",
+    "attention": "Loss against the teacher's attention",
     "penalty": "Penalty on scores or weights",
 }
 
 
 SLOTS = tuple(SLOT_TITLES)
+FOLLOWERS = ("distillation", "hidden", "attention")  # they ask for a teacher
 
 
 def slots(spec: RunSpec) -> dict[str, Part]:
@@ -126,7 +129,7 @@ def line_up(spec: RunSpec, prefix: str) -> dict[str, Any]:
     changed: dict[str, Any] = {}
     for slot in SLOTS:
         part = getattr(spec.parts, slot)
-        if slot == "distillation" and part is None:
+        if slot in FOLLOWERS and part is None and not spec.teacher:
             continue
         st.markdown(f"**{SLOT_TITLES[slot]}**")
         part, setting = _kind(slot, part, prefix)

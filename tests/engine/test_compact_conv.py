@@ -11,7 +11,7 @@ import torch
 import transformers as hf
 from torch import nn
 
-from analysis.engine import compact
+from analysis.engine import compact, scoring
 from analysis.engine.chains import find_links
 from analysis.engine.pruner import Pruner
 from analysis.engine.sites import find_sites
@@ -124,7 +124,7 @@ def test_the_score_looks_at_the_filter_or_at_the_channel_that_reads_it(kind: str
         weight = model.get_submodule((link.writer, link.reader)[dim]).weight
         wanted = weight.detach().square().sum([d for d in range(4) if d != dim]).sqrt()
         pruner = attach(model, **{"units.conv": ranked})
-        torch.testing.assert_close(pruner.unit_scores(0), wanted)
+        torch.testing.assert_close(scoring.current(pruner, 0), wanted)
         left = wanted.topk(len(wanted) // 2).indices.sort().values.tolist()
         pruner.finalise()
         assert list(compact.compact(model)[0].filters[0]) == left

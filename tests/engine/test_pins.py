@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.engine import stepping, train
+from analysis.engine import stepping, terms, train
 from analysis.engine.diary import Diary
 from analysis.engine.setup import Setup, prepare
 from analysis.errors import SpecError
@@ -127,10 +127,10 @@ def test_a_teacher_that_is_given_teaches_from_the_first_step(setup: Prepare, tin
     made = setup(teacher=str(tiny_bert))
     assert made.tutor is not None and made.tutor.ready
     assert made.spec.parts.task.weight == 0  # a teacher does not bring another distillation
-    losses = train._losses(made, np.arange(8))
+    losses = terms.losses(made, np.arange(8))
     assert set(losses) == {"task", "distillation"} and losses["task"] != losses["distillation"]
     alone = setup()
-    losses = train._losses(alone, np.arange(8))
+    losses = terms.losses(alone, np.arange(8))
     assert torch.equal(losses["task"], losses["distillation"])
 
 

@@ -15,7 +15,7 @@ import transformers as hf
 from safetensors.torch import load_file, save_file
 
 from analysis import spec as specs
-from analysis.engine import compact, train
+from analysis.engine import compact, reporting, train
 from analysis.engine.record import record, short
 from analysis.errors import RunError, SpecError
 from analysis.parts.lookahead import SOURCES
@@ -373,7 +373,9 @@ def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(
     tensors["encoder.layer.1.output.dense.weight"][3, 3] = math.nan
     save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
     path = launch("movement", model=str(broken))
-    with pytest.raises(train.Diverged, match=r"task loss became nan at step 0 of 20: .*lower optimizer\.lr"):
+    with pytest.raises(
+        reporting.Diverged, match=r"task loss became nan at step 0 of 20: .*lower optimizer\.lr"
+    ):
         train.execute(path, Control())
     assert events(path, "loss")[0]["loss"] is None  # JSON has no NaN
 

@@ -1,0 +1,83 @@
+"""What losses inside the network need beside the two models: maps between their widths, eager attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from analysis.errors import SpecError
+from analysis.parts.matching import HiddenDistillation
+from analysis.spec import LineUp
+
+
+def projections(
+    part: HiddenDistillation | None, student: nn.Module, teacher: nn.Module | None
+) -> nn.ModuleDict:
+    """One linear map per matched hidden state, from the student's width to the teacher's.
+
+    Each begins as the identity.
+
+    Args:
+        part: which states are matched.
+        student: a transformer.
+        teacher: another.
+
+    Returns:
+        state number to map; empty where the loss asks for none.
+
+    Raises:
+        SpecError: a model does not say how wide and deep it is.
+    """
+    maps = nn.ModuleDict()
+    if part is None or not part.projected or teacher is None:
+        return maps
+    (inner, depth), (outer, _) = _size(student), _size(teacher)
+    for k in part.matched(depth + 1):
+        linear = nn.Linear(inner, outer)
+        nn.init.eye_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        maps[str(k)] = linear
+    return maps
+
+
+def _size(model: Any) -> tuple[int, int]:
+    width, depth = (getattr(model.config, n, None) for n in ("hidden_size", "num_hidden_layers"))
+    if not isinstance(width, int) or not isinstance(depth, int):
+        raise SpecError(
+            f"hidden.projected is true, but the config of a {type(model).__name__} names no single width for "
+            "all its layers; set it to false or choose a transformer."
+        )
+    return width, depth
+
+
+def show_attention(parts: LineUp, *models: nn.Module | None) -> None:
+    """Makes models compute attention in the way that shows its maps, where a loss looks at them.
+
+    Raises:
+        SpecError: a model has no such way.
+    """
+    if parts.attention is None:
+        return
+    for model in models:
+        if model is None:
+            continue
+        config: Any = model.config
+        if not getattr(config, "num_attention_heads", None) or not hasattr(model, "set_attn_implementation"):
+            raise SpecError(
+                f"attention distillation needs attention maps, which a {type(model).__name__} does not have; "
+                "empty the slot with attention.type=none or choose a transformer."
+            )
+        model.set_attn_implementation("eager")
+
+
+def wanted(parts: LineUp) -> dict[str, bool]:
+    """The arguments by which a forward pass returns what the losses look at."""
+    asked = {"output_hidden_states": parts.hidden, "output_attentions": parts.attention}
+    return {name: True for name, part in asked.items() if part is not None}
+
+
+def inside(out: Any) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
+    """Hidden states and attention maps of a forward pass; empty where it did not return them."""
+    return tuple(out.get("hidden_states") or ()), tuple(out.get("attentions") or ())
