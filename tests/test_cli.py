@@ -212,6 +212,22 @@ def test_a_teacher_is_added_to_a_spec_file_and_taken_away(
     assert (again.teacher, again.parts) == ("", made.parts)
 
 
+def test_several_recipes_start_one_run_each(
+    say: Say, runs_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analysis.store.launch.ensure_runner", lambda folder: None)
+
+    def started(recipe: str) -> list[spec.RunSpec]:
+        words = ("run", "--recipe", recipe, "--keep", "0.3", "--json", "--runs-dir", runs_dir)
+        rows = json.loads(say(*words)[1])
+        return [spec.from_dict(layout.read_json(runs_dir / row["run"] / "spec.json")) for row in rows]
+
+    assert [(s.recipe, s.keep) for s in started("dense, movement")] == [("dense", 1.0), ("movement", 0.3)]
+    assert [s.recipe for s in started("all")] == list(recipes.RECIPES)
+    status, _, err = say("run", "--recipe", "movement,mowement", "--runs-dir", runs_dir)
+    assert status == 2 and "'mowement'" in err
+
+
 def test_delete_and_restore_undo_each_other(say: Say, runs_dir: Path, pair: tuple[str, str]) -> None:
     status, out, _ = say("delete", pair[0], "--json", "--runs-dir", runs_dir)
     token = json.loads(out)["token"]

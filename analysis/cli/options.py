@@ -21,7 +21,9 @@ SpecFile = Annotated[
         show_default=False,
     ),
 ]
-Recipe = Annotated[str, _option("How to prune; see `recipes`.")]
+Recipe = Annotated[
+    str, _option("How to prune; see `recipes`. Several between commas, or all, start one run each.")
+]
 Model = Annotated[
     str, _option("bundled:text (the default), bundled:digits, run:ID, a folder or a Hugging Face id.")
 ]

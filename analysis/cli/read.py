@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -70,6 +71,7 @@ def recipes(json: Json = False) -> None:
                 else part_to_dict(getattr(recipe.lineup, slot))
                 for slot in slots
             },
+            "stages": [asdict(stage) for stage in recipe.stages],
         }
         for recipe in RECIPES.values()
     ]

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from analysis.store import layout
+from analysis.store.runs import RunInfo
 
 RunsDir = Annotated[
     Path | None,
@@ -90,3 +91,8 @@ def cell(value: Any) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     text = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
     return text if len(text) <= 48 else text[:47] + "…"
+
+
+def outcome(info: RunInfo) -> dict[str, Any]:
+    """How a run stands, in a few fields."""
+    return {"run": info.id, "state": info.state, "reason": info.reason, "seconds": info.seconds}

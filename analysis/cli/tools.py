@@ -51,9 +51,19 @@ def demo(runs_dir: RunsDir = None, json: Json = False) -> int:
 
 def bench(
     recipe: Annotated[str, typer.Option(help="The recipe whose masked step is timed.")] = "movement",
+    recipes: Annotated[
+        bool,
+        typer.Option("--recipes", help="Instead, time and memory of every recipe's step beside a dense one."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Time this machine: a dense step, ours, and one that sorts in every forward, in one run."""
+    if recipes:
+        from analysis.engine.bench_recipes import bench_recipes
+
+        rows = bench_recipes(tell=say)
+        emit(rows, json, lambda: table(rows, ("recipe", "ratio_step", "ratio_memory", "stage"), ""))
+        return
     from analysis.engine.bench import bench as measure
 
     document = measure(recipe=recipe)

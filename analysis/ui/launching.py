@@ -91,6 +91,8 @@ def _knobs(recipe: str, model: str, task: str, teacher: str) -> dict[str, Any]:
     """The form of one recipe's parts, folded away; returns the settings that were changed."""
     spec = recipes.build(recipe, model, task, teacher="" if recipe == "dense" else teacher)
     with st.expander(f"Knobs of {recipe_title(recipe)}", icon=":material/tune:"):
+        if spec.stages:
+            st.caption(f"Stages: {plans.stages(spec)}. Knobs below are those of the stage that prunes.")
         return forms.line_up(spec, f"{recipe}:")
 
 

@@ -18,10 +18,11 @@ from typing import Any
 from analysis import recipes
 from analysis.engine import hub, preflight
 from analysis.errors import DataError, ModelError, SpecError
-from analysis.spec import RunSpec, from_dict, to_dict
+from analysis.spec import RunSpec, from_dict, legs, to_dict
 from analysis.store import layout
 from analysis.store.launch import launch_all
 from analysis.ui import roots
+from analysis.ui.guard import escape
 
 MODELS = ("bundled:text", "bundled:digits")
 TASKS = ("bundled:opinions", "bundled:digits")
@@ -92,6 +93,16 @@ def specs(choices: Choices) -> list[RunSpec]:
         )
         for recipe, keep, seed in wanted
     ]
+
+
+def stages(spec: RunSpec, step: int | None = None) -> str:
+    """The stages of a run in words, each with the steps it takes; at a step, the one at work is bold."""
+    words = []
+    for leg in legs(spec):
+        name, kind = escape(leg.stage.name), " (makes the teacher)" if leg.stage.teaches else ""
+        now = step is not None and leg.first <= step < leg.last
+        words.append(f"{'**' if now else ''}{name}{'**' if now else ''}{kind}, steps {leg.first}–{leg.last}")
+    return " → ".join(words)
 
 
 def base(spec: RunSpec) -> RunSpec:

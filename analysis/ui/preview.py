@@ -12,7 +12,7 @@ from statistics import median
 import pandas as pd
 
 from analysis import frames
-from analysis.spec import RunSpec
+from analysis.spec import RunSpec, legs
 from analysis.store.launch import queue_limit
 from analysis.store.runs import RunInfo
 from analysis.ui.plans import MODELS
@@ -107,9 +107,18 @@ def schedule(spec: RunSpec) -> pd.DataFrame:
         columns progress in [0, 1], curve, value in [0, 1]: keep is the scheduled fraction kept, the others
         are shares of their peak.
     """
+    rows: list[tuple[float, str, float]] = []
+    for leg in legs(spec):
+        first, last = leg.first / spec.training.steps, leg.last / spec.training.steps
+        rows += [(first + (last - first) * at, curve, value) for at, curve, value in _planned(leg.spec)]
+    return pd.DataFrame(rows, columns=["progress", "curve", "value"])
+
+
+def _planned(spec: RunSpec) -> list[tuple[float, str, float]]:
+    """Progress within a stage, curve and value."""
     parts = spec.parts
     start, end = parts.select.span(spec.keep)
-    rows = []
+    rows: list[tuple[float, str, float]] = []
     for step in range(CURVE_POINTS + 1):
         at = step / CURVE_POINTS
         moved = parts.schedule.value(at, start, end)
@@ -121,7 +130,7 @@ def schedule(spec: RunSpec) -> pd.DataFrame:
             steered = "penalty weight before steering" if parts.penalty.steer else "penalty weight"
             rows.append((at, f"{steered}, share of its peak", parts.schedule.value(at, 0.0, 1.0)))
         rows.append((at, "learning rate, share of its peak", parts.optimizer.factor(at)))
-    return pd.DataFrame(rows, columns=["progress", "curve", "value"])
+    return rows
 
 
 def size(megabytes: float) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from analysis.errors import LabError
+from analysis.spec import from_dict
 from analysis.store import launch, trash
 from analysis.store.queue import HIGHEST_LIMIT
 from analysis.store.runs import RunInfo, find_run
@@ -125,6 +126,9 @@ def state_line(run_id: str) -> bool:
         f"Model {info.model}, task {info.task}, seed {info.seed}, attempt {info.attempt}, folder {info.path}"
     )
     st.caption(guard.escape(facts))
+    if info.spec.get("stages"):
+        at = None if info.over else info.step
+        st.caption(f"Stages: {plans.stages(from_dict(info.spec), at)}")
     return not info.over
 
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from analysis import recipes
 from analysis.figures.schedule import schedule
-from analysis.ui import cards, charts, forms, nav, preview, story, url
+from analysis.ui import cards, charts, forms, nav, plans, preview, story, url
 
 CLAIM = "**A recipe is what differs: one score, one selection, one schedule.** Read its card, then run it."
 
@@ -26,6 +26,8 @@ with story.page("Methods", CLAIM):
     charts.data(frame, figure, name=f"schedule-{name}", title="The schedule as a table, and downloads")
 
     st.caption(f"{recipe.summary} Source: {recipe.paper}.")
+    if spec.stages:
+        st.caption(f"Stages: {plans.stages(spec)}.")
     nav.link("launch", f"Launch {recipe.title.lower()}", recipes=name)
     cards.show(recipes.card(name))
     st.subheader("All its knobs, read from the code")
