@@ -60,10 +60,9 @@ def show_attention(parts: LineUp, *models: nn.Module | None) -> None:
     """
     if parts.attention is None:
         return
-    for model in models:
-        if model is None:
-            continue
-        config: Any = model.config
+    shown: list[Any] = [model for model in models if model is not None]
+    for model in shown:
+        config = model.config
         if not getattr(config, "num_attention_heads", None) or not hasattr(model, "set_attn_implementation"):
             raise SpecError(
                 f"attention distillation needs attention maps, which a {type(model).__name__} does not have; "
