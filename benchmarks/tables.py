@@ -2,6 +2,7 @@
 
 python benchmarks/tables.py sst2
 python benchmarks/tables.py mrpc
+python benchmarks/tables.py systems
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from analysis.store.layout import RECORDED
 
 KEEPS = (0.5, 0.3, 0.15, 0.1, 0.03)
 RECIPES = ("magnitude", "movement", "soft_movement")
+SHORT = 500  # steps of the runs that compare all systems
 
 
 def results(task: str) -> pd.DataFrame:
     """The recorded test results of the real encoder on one task."""
     found = frames.results(RECORDED, recorded=False)
     real = found["model"].str.contains("MiniLM") & (found["split"] == "test")
-    return found[real & (found["task"].str.contains(task))]
+    short = found["steps"] == SHORT
+    source = "sst2" if task == "systems" else task
+    return found[real & found["task"].str.contains(source) & (short if task == "systems" else ~short)]
 
 
 def cell(rows: pd.DataFrame) -> str:
@@ -51,12 +55,35 @@ def table(task: str) -> list[str]:
     return lines
 
 
+def systems() -> list[str]:
+    """Every recipe beside magnitude at the same keep, in Markdown: accuracy, what was kept, compute."""
+    found = results("systems")
+    dense = found[found["recipe"] == "dense"].iloc[-1]
+    rivals = {row["keep_target"]: row["value"] for _, row in found[found["recipe"] == "magnitude"].iterrows()}
+    lines = [
+        "| recipe | asked | kept | accuracy | against magnitude | training compute, of dense |",
+        "|---|---|---|---|---|---|",
+    ]
+    for _, row in found.sort_values(["keep_target", "value"], ascending=False).iterrows():
+        rival = rivals.get(row["keep_target"])
+        apart = f"{row['value'] - rival:+.3f}" if rival is not None and row["recipe"] != "magnitude" else ""
+        lines.append(
+            f"| {row['recipe']} | {row['keep_target'] * 100:g} % | {row['keep_prunable'] * 100:.1f} % "
+            f"| {row['value']:.3f} | {apart} | {row['macs'] / dense['macs']:.2f} |"
+        )
+    return lines
+
+
 def main() -> None:
     """Prints one table, the dense model's accuracy and the floor."""
     task = sys.argv[1] if len(sys.argv) > 1 else "sst2"
     found = results(task)
     dense = found[found["recipe"] == "dense"]
-    lines = [*table(task), "", f"dense {cell(dense)}, floor {found['floor'].mean():.3f}"]
+    lines = [
+        *(systems() if task == "systems" else table(task)),
+        "",
+        f"dense {cell(dense)}, floor {found['floor'].mean():.3f}",
+    ]
     sys.stdout.write("\n".join(lines) + "\n")
 
 
