@@ -104,13 +104,19 @@ def base(spec: RunSpec) -> RunSpec:
         seed=spec.seed,
         teacher=spec.teacher,
         name=spec.name,
+        settings=_variant(spec),
     )
+
+
+def _variant(spec: RunSpec) -> dict[str, Any]:
+    found = recipes.variant_of(spec)
+    return {} if found == recipes.OWN else {recipes.VARIANT: found}
 
 
 def changes(spec: RunSpec) -> dict[str, Any]:
     """The settings, in the grammar of ``--set``, by which a spec departs from its recipe."""
     mine, plain = to_dict(spec), to_dict(base(spec))
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = _variant(spec)
     for slot in {**plain["parts"], **mine["parts"]}:
         part, other = mine["parts"].get(slot), plain["parts"].get(slot) or {}
         if part is None:

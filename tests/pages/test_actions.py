@@ -85,6 +85,20 @@ def test_a_look_ahead_is_chosen_in_the_form_and_survives_the_command_line(
     assert recipes.build("extrapolation", "m", "t", settings=plans.changes(bare)).parts == bare.parts
 
 
+def test_a_variant_of_the_stages_is_chosen_in_the_form(
+    runs: Path, no_runner: None, open_page: Opener
+) -> None:
+    page = open_page("launch", recipes="block_movement", keeps="0.1")
+    page.selectbox(key="block_movement:stages.variant").set_value("filled").run()
+    page.number_input(key="block_movement:distillation.temperature").set_value(3.0).run()
+    button(page, "launch").click().run()
+    (run,) = list_runs(runs, recorded=False)
+    filled = spec.from_dict(run.spec)
+    assert [stage.name for stage in filled.stages] == ["teach", "prune", "fill"]
+    assert filled.parts.distillation.temperature == 3.0
+    assert plans.changes(filled)["stages.variant"] == "filled"
+
+
 def test_stop_delete_and_undo(runs: Path, no_runner: None, open_page: Opener) -> None:
     made.make_condition(runs, "queued")
     page = open_page("monitor", own="queued-1")
