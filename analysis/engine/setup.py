@@ -138,8 +138,8 @@ def prepare(asked: RunSpec, runs: Path, leg: Leg | None = None, carry: Carry | N
 def _begin(
     model: nn.Module, sites: list[Site], leg: Leg, carry: Carry, data: TaskData, runs: Path
 ) -> list[torch.Tensor]:
-    """Gives a freshly loaded model the weights with which a stage begins; returns which may be kept, per site,
-    or nothing for all of them.
+    """Gives a freshly loaded model the weights with which a stage begins; returns which of them may be kept,
+    per site, or nothing for all.
     """
     if any(stage.begin != "nothing" for stage in leg.asked.stages):
         refill.check(model, sites)  # now, and not when the stages before it are done
