@@ -213,10 +213,11 @@ def launch(runs: Path, wanted: Sequence[RunSpec]) -> list[str]:
 
 
 def look(runs: Path, wanted: Sequence[RunSpec]) -> None:
-    """Looks at names alone: cheap enough for every change of the form.
+    """Looks at names and headers alone: cheap enough for every change of the form.
 
     Raises:
-        LabError: a model or a teacher is not there, or a path lies outside the folders a visitor may read.
+        LabError: a model or a teacher is not there, a path lies outside the folders a visitor may read, or
+            blocks do not divide the model.
     """
     for model, teacher, source in {(spec.model, spec.teacher, spec.task.source) for spec in wanted}:
         for name in filter(None, (model, teacher)):
@@ -224,6 +225,8 @@ def look(runs: Path, wanted: Sequence[RunSpec]) -> None:
         roots.require_name(source, hub.DATA, DataError)
     for spec in {(spec.model, spec.teacher): spec for spec in wanted}.values():
         preflight.names(spec, runs)
+    for spec in {(spec.model, spec.parts.units, repr(spec.stages)): spec for spec in wanted}.values():
+        preflight.units(spec, runs)
 
 
 def found(variable: str, known: Sequence[str]) -> list[str]:
