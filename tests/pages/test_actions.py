@@ -214,6 +214,33 @@ def test_the_cost_is_taken_from_finished_runs_of_the_same_model(study: Path) -> 
     assert "assumed" in preview.estimate(wanted, [], study).source
 
 
+@pytest.mark.parametrize(
+    ("recipe", "settings", "teacher", "plain"),
+    [
+        ("movement", {}, "", 400),
+        ("movement", {"lookahead.type": "Extrapolation", "lookahead.source": "past"}, "", 400),
+        ("movement", {"lookahead.type": "Extrapolation", "lookahead.source": "local"}, "", 800),
+        ("movement", {}, "run:dense", 400 * 4 / 3),
+        ("pins", {}, "", 400 * 4 / 3),  # taught by its own student
+        ("block_movement", {"stages.variant": "filled"}, "", 75 + 325 * 4 / 3),
+        ("block_movement", {"stages.variant": "filled"}, "run:dense", 400 * 4 / 3),
+    ],
+)
+def test_second_gradients_teachers_and_stages_take_their_time(
+    recipe: str, settings: dict[str, str], teacher: str, plain: float, study: Path
+) -> None:
+    task = "bundled:opinions"
+    wanted = recipes.build(recipe, "bundled:text", task, settings=settings, teacher=teacher)
+    assert preview.work(wanted) == pytest.approx(plain)
+    known = list_runs(study, recorded=False)
+    base = preview.estimate([recipes.build("movement", "bundled:text", task)], known, study)
+    cost = preview.estimate([wanted], known, study)
+    assert cost.minutes == pytest.approx(base.minutes * plain / 400)
+    # a run that took twice as long because it did twice as much does not make the machine slower
+    same = [dataclasses.replace(known[0], spec=spec.to_dict(wanted), seconds=3.0 * plain)]
+    assert preview.estimate([wanted], same, study).minutes == pytest.approx(3.0 * plain / 60)
+
+
 def test_a_schedule_is_drawn_from_its_parts() -> None:
     (wanted,) = plans.specs(plans.Choices("bundled:text", "bundled:opinions", ["movement"], [0.1], [0]))
     frame = preview.schedule(wanted)
