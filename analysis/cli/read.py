@@ -53,7 +53,7 @@ def records(frame: Any) -> list[dict[str, Any]]:
 
 def recipes(json: Json = False) -> None:
     """The catalogue: which recipes there are, and the parts each is made of."""
-    from analysis.recipes import RECIPES
+    from analysis.recipes import RECIPES, VARIANT
     from analysis.spec.codec import part_to_dict
     from analysis.spec.core import LineUp
 
@@ -65,6 +65,7 @@ def recipes(json: Json = False) -> None:
             "paper": recipe.paper,
             "summary": recipe.summary,
             "keep": recipe.keep,
+            "variants": list(recipe.variants),
             "parts": {
                 slot: None
                 if getattr(recipe.lineup, slot) is None
@@ -82,6 +83,8 @@ def recipes(json: Json = False) -> None:
             write(f"{'':14s} {row['summary']}")
             parts = (f"{slot}={part['type']}" for slot, part in row["parts"].items() if part)
             write(f"{'':14s} {', '.join(parts)}")
+            if row["variants"]:
+                write(f"{'':14s} {VARIANT}={', '.join(row['variants'])}")
 
     emit(rows, json, people)
 

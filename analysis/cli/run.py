@@ -168,4 +168,4 @@ def _changed(
         parts = recipes.taught(found.parts) if found.parts.distillation is None else found.parts
         changes |= {"teacher": teacher, "parts": parts}
     found = dataclasses.replace(found, versions=spec.installed_versions(), **changes)
-    return spec.with_settings(found, settings)
+    return recipes.configured(found, settings)

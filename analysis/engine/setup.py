@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from analysis.engine import matcher, models
+from analysis.engine import matcher, models, refill
 from analysis.engine.data import TaskData, load_task
 from analysis.engine.hardware import device_of, precision_of
 from analysis.engine.lookahead import Lookahead
@@ -106,8 +106,7 @@ def prepare(asked: RunSpec, runs: Path, leg: Leg | None = None, carry: Carry | N
     sites = find_sites(model)
     counts = count_parameters(model, sites)
     start = [s.weight.detach().float().cpu().clone() for s in sites]
-    _begin(model, leg, carry, data, runs)
-    held = carry.masks if leg.stage.start == "previous" else []
+    held = _begin(model, sites, leg, carry, data, runs)
     pruner = Pruner.attach(sites, spec.parts, spec.keep, spec.seed, held)
     if spec.parts.score.on_demand:
         pruner.start, pruner.measure = start, _probe(spec, model, data).measure
@@ -136,8 +135,14 @@ def prepare(asked: RunSpec, runs: Path, leg: Leg | None = None, carry: Carry | N
     )
 
 
-def _begin(model: nn.Module, leg: Leg, carry: Carry, data: TaskData, runs: Path) -> None:
-    """Gives a freshly loaded model the weights with which a stage begins."""
+def _begin(
+    model: nn.Module, sites: list[Site], leg: Leg, carry: Carry, data: TaskData, runs: Path
+) -> list[torch.Tensor]:
+    """Gives a freshly loaded model the weights with which a stage begins; returns which of them may be kept,
+    per site, or nothing for all.
+    """
+    if any(stage.begin != "nothing" for stage in leg.asked.stages):
+        refill.check(model, sites)  # now, and not when the stages before it are done
     if leg.stage.start == "teacher":
         given = leg.asked.teacher
         source = (
@@ -147,6 +152,9 @@ def _begin(model: nn.Module, leg: Leg, carry: Carry, data: TaskData, runs: Path)
         model.load_state_dict(source)
     elif leg.stage.start == "previous" and carry.previous is not None:
         model.load_state_dict(carry.previous)
+    if leg.stage.begin != "nothing":
+        return refill.fill(model, sites, leg.spec.seed, "zero" if leg.stage.begin == "fill" else "mean")
+    return carry.masks if leg.stage.start == "previous" else []
 
 
 def _teacher(leg: Leg, carry: Carry, data: TaskData, runs: Path) -> tuple[nn.Module | None, Tutor | None]:

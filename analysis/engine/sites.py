@@ -7,7 +7,6 @@ a convolutional net). Embeddings, norms, poolers and heads are never sites.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,28 +16,9 @@ from transformers.pytorch_utils import Conv1D
 
 from analysis.engine.blocks import block_of, inside
 from analysis.engine.chains import find_links
+from analysis.engine.roles import NEVER, role_of
 from analysis.errors import SiteError
 from analysis.parts.units import Shape
-
-ROLES = ("query", "key", "value", "attention output", "ffn in", "ffn out", "conv", "other")
-
-# Order matters: BERT's ``output.dense`` is the end of both the attention and the feed-forward path.
-_PATTERNS: tuple[tuple[str, str], ...] = (
-    (r"(^|\.)(query|q_proj|q_lin|query_proj|q|wq)$", "query"),
-    (r"(^|\.)(key|k_proj|k_lin|key_proj|k|wk)$", "key"),
-    (r"(^|\.)(value|v_proj|v_lin|value_proj|v|wv)$", "value"),
-    (
-        r"(^|\.)(attention\.output\.dense|attention\.dense|o_proj|out_lin|attn\.c_proj)$",
-        "attention output",
-    ),
-    (r"(attn|attention)\.(out_proj|proj|o)$", "attention output"),
-    (r"Attention\.o$", "attention output"),
-    (r"(^|\.)(intermediate\.dense|lin1|fc1|up_proj|gate_proj|ffn|c_fc|wi(_\d)?|linear1)$", "ffn in"),
-    (r"(^|\.)(output\.dense|lin2|fc2|down_proj|ffn_output|mlp\.c_proj|wo|linear2)$", "ffn out"),
-)
-_NEVER = re.compile(
-    r"(^|\.)(\w*embed\w*|pooler|classifier|lm_head|qa_outputs|score|cls|head|pre_classifier)(\.|$)"
-)
 
 
 @dataclass(frozen=True)
@@ -48,7 +28,7 @@ class Site:
     Attributes:
         name: path of its module in the model.
         module: the module that owns the weight.
-        role: one of ``ROLES``.
+        role: one of ``roles.ROLES``.
         layer: number of its block, from 0.
         heads: attention heads its rows (columns for the attention output) divide into, None elsewhere.
         norm: whether a batch norm follows a convolution whose filters only one other convolution reads.
@@ -100,19 +80,11 @@ class Counts:
         }
 
 
-def role_of(path: str) -> str:
-    """The role of a linear module from the end of its path; "other" when no known name matches."""
-    for pattern, role in _PATTERNS:
-        if re.search(pattern, path):
-            return role
-    return "other"
-
-
 def _candidates(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
     seen: set[int] = set()
     for name, module in model.named_modules():
         conv = isinstance(module, nn.Conv2d)
-        if not isinstance(module, nn.Linear | nn.Conv2d | Conv1D) or _NEVER.search(name):
+        if not isinstance(module, nn.Linear | nn.Conv2d | Conv1D) or NEVER.search(name):
             continue
         block = block_of(name, conv)
         if block is None or id(module.weight) in seen:

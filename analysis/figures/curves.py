@@ -43,7 +43,7 @@ def accuracy_keep(
         metric: quantity of the vertical axis, such as "test accuracy".
         floor: value of a predictor that learnt nothing.
         dense: value of the unpruned model; by panel where they have their own (None is all of them).
-        published: recipe, keep, value and source of printed results, drawn hollow.
+        published: recipe, keep, value, source and scope of printed results, hollow, global ones with a dot.
         facet: column that splits the figure into panels side by side, "" for one panel.
         log: True for a logarithmic horizontal axis.
         percent: True when the horizontal values are fractions to be shown in per cent.
@@ -71,7 +71,7 @@ def accuracy_keep(
         _levels(fig, floor, level, column, column == len(panels), dark)
     if log:
         fig.update_xaxes(type="log")
-        _log_ticks(fig, known, points, times)
+        _log_ticks(fig, [known, points, published], times)
     base.legend_above(fig)
     if len(panels) > 1:  # above the headings of the panels
         fig.update_layout(legend={"y": 1.09}, margin={"t": 104 if title else 78})
@@ -240,9 +240,12 @@ def _published(
     if published is None or published.empty:
         return
     where = {"row": 1, "col": column} if fig._has_subplots() else {}
-    for recipe, part in base.finite(published, ["keep", "value"]).groupby("recipe", sort=True):
+    known = base.finite(published.assign(scope=base.column(published, "scope")), ["keep", "value"])
+    both = known.groupby("recipe")["scope"].nunique() > 1
+    for (recipe, scope), part in known.groupby(["recipe", "scope"], sort=True):
         style = theme.recipe_style(str(recipe))
-        name = f"{base.text(theme.recipe_title(str(recipe)))} (published)"
+        whole = scope == "global" and bool(both[recipe])
+        name = f"{base.text(theme.recipe_title(str(recipe)))}{', global' if whole else ''} (published)"
         part = base.thin(part.sort_values("keep"), 200)
         fig.add_trace(
             go.Scatter(
@@ -250,14 +253,14 @@ def _published(
                 y=base.short(part["value"]),
                 mode="markers",
                 marker={
-                    "symbol": style.symbol + "-open",
+                    "symbol": style.symbol + ("-open-dot" if whole else "-open"),
                     "size": 10,
                     "color": style.color,
                     "line": {"width": 1.5},
                 },
                 name=name,
                 showlegend=name not in named,
-                text=base.texts(base.column(part, "source"), 80),
+                text=[base.text(source, 120) for source in base.column(part, "source")],
                 hovertemplate="%{x:.3g}: %{y:.4f}<br>%{text}<extra>" + name + "</extra>",
             ),
             **where,
@@ -281,12 +284,10 @@ def _levels(
         fig.add_hline(y=float(value), line={"color": color, "dash": dash, "width": 1.5}, **extra, **where)
 
 
-def _log_ticks(fig: go.Figure, known: pd.DataFrame, points: pd.DataFrame | None, times: float) -> None:
+def _log_ticks(fig: go.Figure, drawn: list[pd.DataFrame | None], times: float) -> None:
     """Writes plain numbers on a logarithmic axis: the measured keeps when few, else 1, 2, 5, 10, …."""
-    values = [known["keep"].to_numpy(dtype=np.float64)] if len(known) else []
-    if points is not None and len(points):
-        column = "keep" if "keep" in points.columns else "keep_prunable"
-        values.append(points[column].to_numpy(dtype=np.float64))
+    frames = [f for f in drawn if f is not None and len(f)]
+    values = [f["keep" if "keep" in f.columns else "keep_prunable"].to_numpy(np.float64) for f in frames]
     seen = np.concatenate(values) * times if values else np.array([])
     if not len(seen := seen[np.isfinite(seen) & (seen > 0)]):
         return

@@ -17,12 +17,14 @@ from analysis.frames.growth import growth, growth_agreement
 from analysis.frames.overlap import expected_jaccard, overlap, overlap_matrix, rank_agreement
 from analysis.frames.planes import box, large, plane, points, quadrants, thresholds
 from analysis.frames.progress import evals, keeps, losses, many
+from analysis.frames.published import TASKS, published
 from analysis.frames.removal import removal_sentence, removed
 from analysis.frames.runs import counts, results, runs
 from analysis.frames.sites import mask_picture, sites, structure
 from analysis.frames.verdict import verdict
 
 __all__ = [
+    "TASKS",
     "areas",
     "batches",
     "best_lr",
@@ -48,6 +50,7 @@ __all__ = [
     "overlap_matrix",
     "plane",
     "points",
+    "published",
     "quadrants",
     "rank_agreement",
     "removal_sentence",

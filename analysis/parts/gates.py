@@ -47,9 +47,8 @@ class StraightThrough(torch.autograd.Function):
         (gradient,) = gradients
         weight, reach = ctx.saved_tensors
         to_scores = reduce((gradient * weight).flatten(1), ctx.grid) if ctx.needs_input_grad[1] else None
-        # The dense gradient is dead after this line, so its memory is reused; a fresh 10 M tensor costs a
-        # page fault each.
-        to_weight = gradient.mul_(reach) if ctx.needs_input_grad[0] else None
+        # Not in place: behind a matrix product nobody else holds the gradient, behind a sum others may.
+        to_weight = gradient * reach if ctx.needs_input_grad[0] else None
         return to_weight, to_scores, None, None, None
 
 

@@ -16,8 +16,8 @@ from analysis.recipes import (
     random,
     soft_movement,
 )
-from analysis.recipes.base import Recipe
-from analysis.recipes.build import build, card, taught
+from analysis.recipes.base import OWN, Recipe
+from analysis.recipes.build import VARIANT, build, card, configured, taught, variant_of
 
 RECIPES: dict[str, Recipe] = {
     r.name: r
@@ -37,4 +37,4 @@ RECIPES: dict[str, Recipe] = {
     )
 }
 
-__all__ = ["RECIPES", "Recipe", "build", "card", "taught"]
+__all__ = ["OWN", "RECIPES", "VARIANT", "Recipe", "build", "card", "configured", "taught", "variant_of"]

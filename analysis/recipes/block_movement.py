@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from analysis.parts.losses import BalancedPenalty
 from analysis.parts.optim import AdamW
 from analysis.parts.reparam import MaskedRows
@@ -10,7 +12,23 @@ from analysis.parts.scores import Movement
 from analysis.parts.select import SigmoidThreshold
 from analysis.parts.units import Structure
 from analysis.recipes.base import Recipe
-from analysis.spec import LineUp
+from analysis.spec import LineUp, Stage
+from analysis.spec.stages import TEACH
+
+PRUNE = Stage("prune", start="pre-trained", teacher="fine-tuned")
+FILL = Stage(
+    "fill",
+    0.3,
+    teacher="fine-tuned",
+    begin="fill",
+    depth=0,
+    settings={
+        "score.type": "Magnitude",
+        "select.type": "TopK",
+        "schedule.type": "Constant",
+        "penalty.type": "none",
+    },
+)
 
 RECIPE = Recipe(
     name="block_movement",
@@ -29,4 +47,8 @@ RECIPE = Recipe(
         optimizer=AdamW(lr=5e-5),
         penalty=BalancedPenalty(weight=20.0),
     ),
+    variants={
+        "filled": (TEACH, PRUNE, FILL),
+        "filled-around-mean": (TEACH, PRUNE, dataclasses.replace(FILL, begin="fill around mean")),
+    },
 )

@@ -9,7 +9,10 @@ from typing import Any
 
 from analysis.errors import SpecError
 from analysis.parts.losses import LogitDistillation, Task
+from analysis.recipes.base import OWN
 from analysis.spec import LineUp, RunSpec, TaskSpec, Training, installed_versions, with_settings
+
+VARIANT = "stages.variant"  # the one setting that only a recipe understands
 
 COMMON: dict[str, dict[str, Any]] = {
     "bundled:opinions": {
@@ -48,7 +51,7 @@ def build(
         keep: fraction of prunable weights that stays, in (0, 1]; None for the recipe's own.
         seed: seed of head, data order, dropout and random scores.
         steps: optimizer steps; None for the default of the task.
-        settings: changes in the grammar of ``--set``.
+        settings: changes in the grammar of ``--set``; ``stages.variant`` chooses other stages of the recipe.
         teacher: a fine-tuned model whose outputs are followed; "" for none, or for the one that a stage
             makes.
         name: a label for people.
@@ -84,7 +87,34 @@ def build(
         name=name,
         versions=installed_versions(),
     )
-    return with_settings(spec, plan)
+    return configured(spec, plan)
+
+
+def configured(spec: RunSpec, settings: Mapping[str, Any]) -> RunSpec:
+    """The spec with some fields changed, as ``with_settings``; ``stages.variant`` changes its stages.
+
+    Raises:
+        SpecError: a name or a value that is not allowed.
+    """
+    from analysis.recipes import RECIPES
+
+    plan = dict(settings)
+    if VARIANT not in plan:
+        return with_settings(spec, plan)
+    if spec.recipe not in RECIPES:
+        raise SpecError(f"{VARIANT} is set, but the recipe {spec.recipe!r} is none of {', '.join(RECIPES)}.")
+    stages = RECIPES[spec.recipe].staged(str(plan.pop(VARIANT)))
+    follows = any(stage.teacher != "none" for stage in stages) and not spec.parts.followers()
+    parts = taught(spec.parts) if follows else spec.parts
+    return with_settings(dataclasses.replace(spec, stages=stages, parts=parts), plan)
+
+
+def variant_of(spec: RunSpec) -> str:
+    """The name of the stages of a spec among those of its recipe; "own" where they have no other name."""
+    from analysis.recipes import RECIPES
+
+    known = RECIPES[spec.recipe].variants if spec.recipe in RECIPES else {}
+    return next((name for name, stages in known.items() if stages == spec.stages), OWN)
 
 
 def _plan(source: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 STARTS = ("previous", "pre-trained", "teacher")
 TEACHERS = ("none", "fine-tuned", "previous", "pre-trained")
-BEGINS = ("nothing", "fill")
+BEGINS = ("nothing", "fill", "fill around mean")
 CHOICES = {"start": STARTS, "teacher": TEACHERS, "begin": BEGINS}
 
 
@@ -30,7 +30,8 @@ class Stage:
             teacher's. What the previous stage pruned stays pruned when it begins with its weights.
         teacher: whose outputs its losses follow: nobody's, a fine-tuned model's (the one given with the run,
             else the result of the stage that teaches), the previous stage's, or the pre-trained model's.
-        begin: "fill" puts noise where a weight is zero inside a structure that lives, which then is trained.
+        begin: "fill" puts noise around zero where a weight is zero inside a structure that lives, which then
+            is trained; "fill around mean" does it around the mean of the weights, as published.
         depth: it cuts to keep**depth: 0 prunes nothing, 1 is the keep of the run.
         plain: fine-tuning of the task alone with the run's optimizer, whatever its line-up says; belongs
             with depth 0.

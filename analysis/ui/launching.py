@@ -18,6 +18,7 @@ BUDGET = ("steps", "batch", "evaluations")
 MACHINE = tuple(k.name for k in knobs(Training) if k.name not in BUDGET)
 COLUMNS = tuple(k.name for k in knobs(TaskSpec) if k.name != "source")
 NO_TEACHER = "none"
+STAGES = "What a run does one after the other: the recipe's own way, or a variant that its card describes."
 
 
 def _name(label: str, key: str, known: Sequence[str], default: str, help: str) -> str:
@@ -89,11 +90,17 @@ def _common(first: RunSpec) -> dict[str, Any]:
 
 def _knobs(recipe: str, model: str, task: str, teacher: str) -> dict[str, Any]:
     """The form of one recipe's parts, folded away; returns the settings that were changed."""
-    spec = recipes.build(recipe, model, task, teacher="" if recipe == "dense" else teacher)
+    teacher = "" if recipe == "dense" else teacher
+    variants = [recipes.OWN, *recipes.RECIPES[recipe].variants]
+    chosen: dict[str, Any] = {}
     with st.expander(f"Knobs of {recipe_title(recipe)}", icon=":material/tune:"):
+        if len(variants) > 1:
+            variant = url.select("Stages", variants, key=f"{recipe}:{recipes.VARIANT}", help=STAGES)
+            chosen = {} if variant == recipes.OWN else {recipes.VARIANT: variant}
+        spec = recipes.build(recipe, model, task, teacher=teacher, settings=chosen)
         if spec.stages:
             st.caption(f"Stages: {plans.stages(spec)}. Knobs below are those of the stage that prunes.")
-        return forms.line_up(spec, f"{recipe}:")
+        return chosen | forms.line_up(spec, f"{recipe}:")
 
 
 def summary(wanted: Sequence[RunSpec]) -> None:

@@ -115,13 +115,19 @@ def base(spec: RunSpec) -> RunSpec:
         seed=spec.seed,
         teacher=spec.teacher,
         name=spec.name,
+        settings=_variant(spec),
     )
+
+
+def _variant(spec: RunSpec) -> dict[str, Any]:
+    found = recipes.variant_of(spec)
+    return {} if found == recipes.OWN else {recipes.VARIANT: found}
 
 
 def changes(spec: RunSpec) -> dict[str, Any]:
     """The settings, in the grammar of ``--set``, by which a spec departs from its recipe."""
     mine, plain = to_dict(spec), to_dict(base(spec))
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = _variant(spec)
     for slot in {**plain["parts"], **mine["parts"]}:
         part, other = mine["parts"].get(slot), plain["parts"].get(slot) or {}
         if part is None:
@@ -218,10 +224,11 @@ def launch(runs: Path, wanted: Sequence[RunSpec]) -> list[str]:
 
 
 def look(runs: Path, wanted: Sequence[RunSpec]) -> None:
-    """Looks at names alone: cheap enough for every change of the form.
+    """Looks at names and headers alone: cheap enough for every change of the form.
 
     Raises:
-        LabError: a model or a teacher is not there, or a path lies outside the folders a visitor may read.
+        LabError: a model or a teacher is not there, a path lies outside the folders a visitor may read, or
+            blocks do not divide the model.
     """
     for model, teacher, source in {(spec.model, spec.teacher, spec.task.source) for spec in wanted}:
         for name in filter(None, (model, teacher)):
@@ -229,6 +236,8 @@ def look(runs: Path, wanted: Sequence[RunSpec]) -> None:
         roots.require_name(source, hub.DATA, DataError)
     for spec in {(spec.model, spec.teacher): spec for spec in wanted}.values():
         preflight.names(spec, runs)
+    for spec in {(spec.model, spec.parts.units, repr(spec.stages)): spec for spec in wanted}.values():
+        preflight.units(spec, runs)
 
 
 def found(variable: str, known: Sequence[str]) -> list[str]:

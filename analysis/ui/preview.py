@@ -12,11 +12,13 @@ from statistics import median
 import pandas as pd
 
 from analysis import frames
-from analysis.spec import RunSpec, legs
+from analysis.errors import SpecError
+from analysis.spec import RunSpec, from_dict, legs
 from analysis.store.launch import queue_limit
 from analysis.store.runs import RunInfo
 from analysis.ui.plans import MODELS
 
+STEP = 3  # a forward pass, and a backward pass twice as dear
 OTHER_SECONDS = 0.02  # per example of a step, where no run of the model is known
 BASE_MB = 450  # a worker with torch and transformers loaded, before any model
 CURVE_POINTS = 120
@@ -39,8 +41,8 @@ class Cost:
 def estimate(wanted: Sequence[RunSpec], known: Sequence[RunInfo], runs: Path) -> Cost:
     """Estimates what a set of runs costs on this machine.
 
-    Time is seconds per example of a step, the median over finished runs of the same model, loading and
-    evaluations included, times steps and batch.
+    Time is seconds per example of a plain step, the median over finished runs of the same model, loading and
+    evaluations included, times plain steps (``work``) and batch.
 
     Args:
         wanted: the runs to be started.
@@ -63,20 +65,39 @@ def estimate(wanted: Sequence[RunSpec], known: Sequence[RunInfo], runs: Path) ->
             f"{len(own or recorded)} finished {'runs here' if own else 'recorded runs, of another machine'}"
         )
     at_once = max(1, min(queue_limit(runs), len(wanted)))
-    seconds = sum(speed * spec.training.steps * spec.training.batch for spec in wanted) / at_once
+    seconds = sum(speed * work(spec) * spec.training.batch for spec in wanted) / at_once
     prunable, model = _size(wanted[0].model, known)
     memory = (
         BASE_MB + (16 * model + 16 * prunable) / 1e6
     )  # weights, gradient, two Adam moments; the same for scores
+    if any(leg.spec.parts.followers() for spec in wanted for leg in legs(spec)):
+        memory += 4 * model / 1e6  # a teacher as large as the student
     snapshots = max(spec.training.snapshots for spec in wanted)
     per_run = (4 * model + prunable / 8 * snapshots + 12 * model + 12 * prunable) / 1e6 + 1
     return Cost(len(wanted), at_once, seconds / 60, memory, per_run * len(wanted), source)
 
 
+def work(spec: RunSpec) -> float:
+    """How many plain steps take as long as all the steps of a run, stage by stage.
+
+    A plain step is one forward and one backward pass, three forward passes in all. A look-ahead with a
+    gradient of its own is a second one of each; a teacher, taken to be as large as the student, is a forward
+    pass more.
+    """
+    total = 0.0
+    for leg in legs(spec):
+        parts = leg.spec.parts
+        gradients = parts.lookahead.evaluations if parts.lookahead is not None else 1
+        total += leg.spec.training.steps * (STEP * gradients + bool(parts.followers())) / STEP
+    return total
+
+
 def _speed(info: RunInfo) -> float:
-    training = info.spec.get("training")
-    work = info.steps * training.get("batch", 0) if isinstance(training, dict) else 0
-    return info.seconds / work if work else 0.0
+    try:
+        spec = from_dict(info.spec)
+    except SpecError:  # written by another version
+        return 0.0
+    return info.seconds / (work(spec) * spec.training.batch)
 
 
 def _size(model: str, known: Sequence[RunInfo]) -> tuple[float, float]:

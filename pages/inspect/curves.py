@@ -6,7 +6,7 @@ import streamlit as st
 
 from analysis.figures import curves as figures
 from analysis.figures.front import accuracy_compute
-from analysis.ui import cached, charts, guard, nav, story, studies, url
+from analysis.ui import cached, charts, guard, nav, printed, story, studies, url
 
 CLAIM = (
     "**Quality against how much is kept: one line per recipe, a band from the worst seed to the best.** "
@@ -24,6 +24,7 @@ with story.page("Curves", CLAIM):
             rate = studies.rate(study) if facet != "lr" else ""
             log = url.value("Logarithmic", key="log", default=True, widget=st.toggle)
             single = url.value("Single runs", key="single", default=True, widget=st.toggle)
+            published, source = printed.overlay(study, axis)
     if view == "compute":
         front = studies.front(study)
         figure = accuracy_compute(front.trials, metric=study.metric, floor=study.floor, dark=charts.dark())
@@ -40,11 +41,14 @@ with story.page("Curves", CLAIM):
             metric=study.metric,
             floor=study.floor,
             dense=found.dense,
+            published=published,
             facet=facet,
             log=log,
             dark=charts.dark(),
         )
-        charts.chart(figure, key="curves", revision=f"{axis}{log}{facet}")
+        charts.chart(figure, key="curves", revision=f"{axis}{log}{facet}{len(source)}")
+        if source:
+            st.caption(source)
         st.markdown("\n".join(f"- {guard.escape(sentence)}" for sentence in found.sentences))
         charts.data(found.curves, figure, name="curves")
         charts.data(found.points, name="runs", title="Single runs and downloads")

@@ -125,6 +125,25 @@ def test_estimated_and_published_points_are_hollow_recorded_and_own_differ() -> 
     assert any("floor" in w for w in words) and any("dense" in w for w in words)
 
 
+def test_published_global_rankings_have_a_dot_where_a_recipe_has_local_ones_too() -> None:
+    printed = pd.DataFrame(
+        {
+            "recipe": ["movement", "movement", "l0"],
+            "scope": ["local", "global", "global"],
+            "source": "a sheet",
+        }
+    ).assign(keep=0.02, value=0.7)
+    named = {t.name: t for t in curves.accuracy_keep(line(1), published=printed).data[1:]}
+    assert {name: t.marker.symbol for name, t in named.items()} == {
+        "L0 (published)": "triangle-up-open",
+        "movement, global (published)": "circle-open-dot",
+        "movement (published)": "circle-open",
+    }
+    assert named["movement (published)"].text == ("a sheet",)
+    ticks = curves.accuracy_keep(line(1), published=printed).layout.xaxis.tickvals
+    assert 2 in ticks
+
+
 def test_panels_split_the_lines_and_name_each_recipe_once() -> None:
     both = pd.concat([line().assign(lr=1e-3), line().assign(lr=3e-3)])
     figure = curves.accuracy_keep(both, None, facet="lr", floor=0.5)

@@ -85,6 +85,20 @@ def test_a_look_ahead_is_chosen_in_the_form_and_survives_the_command_line(
     assert recipes.build("extrapolation", "m", "t", settings=plans.changes(bare)).parts == bare.parts
 
 
+def test_a_variant_of_the_stages_is_chosen_in_the_form(
+    runs: Path, no_runner: None, open_page: Opener
+) -> None:
+    page = open_page("launch", recipes="block_movement", keeps="0.1")
+    page.selectbox(key="block_movement:stages.variant").set_value("filled").run()
+    page.number_input(key="block_movement:distillation.temperature").set_value(3.0).run()
+    button(page, "launch").click().run()
+    (run,) = list_runs(runs, recorded=False)
+    filled = spec.from_dict(run.spec)
+    assert [stage.name for stage in filled.stages] == ["teach", "prune", "fill"]
+    assert filled.parts.distillation.temperature == 3.0
+    assert plans.changes(filled)["stages.variant"] == "filled"
+
+
 def test_stop_delete_and_undo(runs: Path, no_runner: None, open_page: Opener) -> None:
     made.make_condition(runs, "queued")
     page = open_page("monitor", own="queued-1")
@@ -198,6 +212,33 @@ def test_the_cost_is_taken_from_finished_runs_of_the_same_model(study: Path) -> 
     assert preview.estimate(wanted, [*recorded, *known], study).minutes == cost.minutes
     assert "of another machine" in preview.estimate(wanted, recorded, study).source
     assert "assumed" in preview.estimate(wanted, [], study).source
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "teacher", "plain"),
+    [
+        ("movement", {}, "", 400),
+        ("movement", {"lookahead.type": "Extrapolation", "lookahead.source": "past"}, "", 400),
+        ("movement", {"lookahead.type": "Extrapolation", "lookahead.source": "local"}, "", 800),
+        ("movement", {}, "run:dense", 400 * 4 / 3),
+        ("pins", {}, "", 400 * 4 / 3),  # taught by its own student
+        ("block_movement", {"stages.variant": "filled"}, "", 75 + 325 * 4 / 3),
+        ("block_movement", {"stages.variant": "filled"}, "run:dense", 400 * 4 / 3),
+    ],
+)
+def test_second_gradients_teachers_and_stages_take_their_time(
+    recipe: str, settings: dict[str, str], teacher: str, plain: float, study: Path
+) -> None:
+    task = "bundled:opinions"
+    wanted = recipes.build(recipe, "bundled:text", task, settings=settings, teacher=teacher)
+    assert preview.work(wanted) == pytest.approx(plain)
+    known = list_runs(study, recorded=False)
+    base = preview.estimate([recipes.build("movement", "bundled:text", task)], known, study)
+    cost = preview.estimate([wanted], known, study)
+    assert cost.minutes == pytest.approx(base.minutes * plain / 400)
+    # a run that took twice as long because it did twice as much does not make the machine slower
+    same = [dataclasses.replace(known[0], spec=spec.to_dict(wanted), seconds=3.0 * plain)]
+    assert preview.estimate([wanted], same, study).minutes == pytest.approx(3.0 * plain / 60)
 
 
 def test_a_schedule_is_drawn_from_its_parts() -> None:

@@ -39,6 +39,7 @@ LONG = "x" * 300
         ({"movement:score.lr": "-1"}, ["lr is -1", "(0, 10]"]),
         ({"movement:schedule.warmup": "0.9"}, ["warmup", "stay below 1"]),
         ({"magnitude:select.type": "SigmoidThreshold"}, ["SigmoidThreshold", "learned score"]),
+        ({"magnitude:units.type": "Block", "magnitude:units.rows": "7"}, ["blocks of 7 x 32", "128 x 128"]),
     ],
 )
 def test_launch_explains_a_value_that_is_not_allowed(

@@ -72,6 +72,7 @@ def test_the_first_visit_shows_the_recorded_runs(
         ("curves", {"of": "keep_model", "panels": "lr", "log": "False", "single": "False"}),
         ("curves", {"lr": "0.003", "recipe": "movement"}),
         ("curves", {"x": "compute", "recipe": "magnitude"}),
+        ("curves", {"published": "True", "published.of": "qqp-taught"}),
         ("methods", {"card": "soft_movement"}),
     ],
 )
@@ -83,6 +84,23 @@ def test_every_view_is_drawn_from_its_address(
     assert figures(page)[0]["data"]
     for key, value in params.items():
         assert page.query_params[key] in (value, [value] if isinstance(value, str) else value)
+
+
+def test_published_points_are_drawn_on_request_with_what_has_to_be_known(
+    study: Path, open_page: Opener
+) -> None:
+    page = open_page("curves")
+    assert not any("published" in t.get("name", "") for t in figures(page)[0]["data"])
+    page.toggle(key="published").set_value(True).run()
+    drawn = [t for t in figures(page)[0]["data"] if "published" in t.get("name", "")]
+    assert {t["name"] for t in drawn} >= {"movement (published)", "soft movement (published)"}
+    assert all("-open" in t["marker"]["symbol"] for t in drawn)
+    said = next(c.value for c in page.caption if "Hollow marks" in c.value)
+    assert all(w in said for w in ("MNLI", "BERT-base", "6 epochs", "without a teacher", "arXiv:2005.07683"))
+    assert "84.9 million linear weights" in said and "another task" in said
+    page = open_page("curves", of="keep_model", published="True")  # another denominator cannot be compared
+    assert not any(t.key == "published" for t in page.toggle)
+    assert not any("published" in t.get("name", "") for t in figures(page)[0]["data"])
 
 
 def test_the_chosen_run_goes_along_to_other_pages(study: Path, open_page: Opener) -> None:

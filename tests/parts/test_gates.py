@@ -68,6 +68,25 @@ def test_sgd_scores_accumulate_minus_gradient_times_weight() -> None:
     torch.testing.assert_close(gate.scores.detach().view(4, 6), -0.1 * total, atol=1e-6, rtol=0)
 
 
+def test_a_gradient_that_others_share_is_left_alone() -> None:
+    """A loss on the effective weight itself hands one gradient tensor to two inputs of a sum."""
+    generator = torch.Generator().manual_seed(4)
+    raw, other, slope = (torch.randn(4, 6, generator=generator) for _ in range(3))
+    mask = (torch.rand(4, 6, generator=generator) > 0.5).float()
+    seen: list[torch.Tensor] = []
+    for first in (True, False):
+        weight, scores = raw.clone().requires_grad_(), torch.zeros(24, requires_grad=True)
+        beside = other.clone().requires_grad_()
+        effective = StraightThrough.apply(weight, scores, mask, (4, 6))
+        whole = effective + beside if first else beside + effective
+        whole.register_hook(lambda g: seen.append(g))
+        (whole * slope).sum().backward()
+        torch.testing.assert_close(beside.grad, slope)
+        torch.testing.assert_close(seen[-1], slope)
+        torch.testing.assert_close(weight.grad, slope * mask)
+        torch.testing.assert_close(scores.grad.view(4, 6), slope * raw)
+
+
 def test_score_gradient_is_dense_gradient_times_weight() -> None:
     generator = torch.Generator().manual_seed(3)
     raw, x = torch.randn(4, 6, generator=generator), torch.randn(8, 6, generator=generator)

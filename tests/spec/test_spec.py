@@ -50,6 +50,15 @@ def test_fingerprints_do_not_change() -> None:
     }
 
 
+def test_fingerprints_of_variants_do_not_change() -> None:
+    found = {
+        variant: spec.fingerprint(build(name, "m", "t", settings={"stages.variant": variant}))
+        for name, recipe in RECIPES.items()
+        for variant in recipe.variants
+    }
+    assert found == {"filled": "68bc2a1b", "filled-around-mean": "abdcedec"}
+
+
 def test_fingerprint_names_what_is_computed() -> None:
     base = build("movement", "m", "t", keep=0.1)
     same = build("movement", "m", "t", keep=0.1, name="another label", settings={"score.lr": 0.05})
