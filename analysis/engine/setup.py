@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from analysis.engine import matcher, models
+from analysis.engine import grafting, matcher, models
 from analysis.engine.data import TaskData, load_task
 from analysis.engine.hardware import device_of, precision_of
 from analysis.engine.lookahead import Lookahead
@@ -46,6 +46,7 @@ class Setup:
         pruner: masks of all sites.
         counts: parameters under each denominator.
         optimizer: over everything that is trained.
+        graft: the student's layers among the teacher's, or None.
         lookahead: where the gradient is evaluated, or None for the weights themselves.
         steer: controller of the penalty weight, or None.
         tutor: makes the student of an evaluation the teacher, or None.
@@ -66,6 +67,7 @@ class Setup:
     pruner: Pruner
     counts: Counts
     optimizer: torch.optim.Optimizer
+    graft: grafting.Grafting | None
     lookahead: Lookahead | None
     steer: Steer | None
     tutor: Tutor | None
@@ -107,6 +109,7 @@ def prepare(asked: RunSpec, runs: Path, leg: Leg | None = None, carry: Carry | N
     counts = count_parameters(model, sites)
     start = [s.weight.detach().float().cpu().clone() for s in sites]
     _begin(model, leg, carry, data, runs)
+    graft = grafting.attach(spec.parts.graft, model, teacher, sites, leg.stage.start == "pre-trained")
     held = carry.masks if leg.stage.start == "previous" else []
     pruner = Pruner.attach(sites, spec.parts, spec.keep, spec.seed, held)
     if spec.parts.score.on_demand:
@@ -126,6 +129,7 @@ def prepare(asked: RunSpec, runs: Path, leg: Leg | None = None, carry: Carry | N
         pruner=pruner,
         counts=counts,
         optimizer=optimizer,
+        graft=graft,
         lookahead=_lookahead(spec, model, optimizer),
         steer=_steer(spec),
         tutor=tutor,

@@ -15,6 +15,7 @@ from analysis.recipes import (
     powerprop,
     random,
     soft_movement,
+    spd,
 )
 from analysis.recipes.base import Recipe
 from analysis.recipes.build import build, card, taught
@@ -34,6 +35,7 @@ RECIPES: dict[str, Recipe] = {
         powerprop.RECIPE,
         compute_optimal.RECIPE,
         extrapolation.RECIPE,
+        spd.RECIPE,
     )
 }
 

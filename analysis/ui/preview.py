@@ -120,7 +120,7 @@ def schedule(spec: RunSpec) -> pd.DataFrame:
         if parts.penalty is not None:
             steered = "penalty weight before steering" if parts.penalty.steer else "penalty weight"
             rows.append((at, f"{steered}, share of its peak", parts.schedule.value(at, 0.0, 1.0)))
-        rows.append((at, "learning rate, share of its peak", parts.optimizer.factor(at)))
+        rows.append((at, "learning rate, share of its peak", parts.pace(at)))
     return pd.DataFrame(rows, columns=["progress", "curve", "value"])
 
 
