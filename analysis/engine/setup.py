@@ -116,7 +116,6 @@ def prepare(asked: RunSpec, runs: Path, leg: Leg | None = None, carry: Carry | N
         pruner.start, pruner.measure = start, _probe(spec, model, data).measure
     maps = matcher.projections(spec.parts.hidden, model, teacher).to(device)
     optimizer = _optimizer(spec, model, pruner, maps)
-    some = dataclasses.replace(spec.task, eval_rows=min(GLANCE, spec.task.eval_rows or GLANCE))
     return Setup(
         leg=leg,
         spec=spec,
@@ -134,10 +133,15 @@ def prepare(asked: RunSpec, runs: Path, leg: Leg | None = None, carry: Carry | N
         steer=_steer(spec),
         tutor=tutor,
         start=start,
-        glance=load_task(some, tokenizer).validation,
+        glance=_glance(spec, tokenizer),
         device=device,
         precision=precision_of(spec.training, device, model),
     )
+
+
+def _glance(spec: RunSpec, tokenizer: object) -> Split:
+    some = dataclasses.replace(spec.task, eval_rows=min(GLANCE, spec.task.eval_rows or GLANCE))
+    return load_task(some, tokenizer).validation
 
 
 def _begin(model: nn.Module, leg: Leg, carry: Carry, data: TaskData, runs: Path) -> None:
