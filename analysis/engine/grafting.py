@@ -109,7 +109,7 @@ def attach(
     depth = getattr(student.config, "num_hidden_layers", None)
     graft = Grafting(part, own, others, max(1, math.ceil(depth / len(own))) if isinstance(depth, int) else 1)
     for number, block in enumerate(own):
-        block.forward = graft._hook(number)  # type: ignore[method-assign]
+        block.forward = graft._hook(number)
     if part.frozen:
         for name, parameter in student.named_parameters():
             if not inside(name, paths):

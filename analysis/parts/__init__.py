@@ -56,7 +56,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
             schedules.Rounds,
             schedules.Constant,
             schedules.OneShot,
-            nested.Events,
+            schedules.Events,
         )
     },
     "reparam": {

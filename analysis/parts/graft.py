@@ -9,9 +9,9 @@ from analysis.lazy import torch
 from analysis.parts.base import Part, knob
 from analysis.parts.losses import LossContext
 from analysis.parts.matching import SoftTargets
+from analysis.parts.schedules import SLACK
 
 PLANS = ("mixed", "linear", "none", "gap")
-SLACK = 1e-9  # step / steps may be a rounding error short of a moment
 
 
 def replacing_rate(plan: str, count: float, p0: float, k: float, n: float, p1: float = 0.0) -> float:

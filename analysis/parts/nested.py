@@ -1,4 +1,4 @@
-"""Cuts that are never taken back: a few events, and a selection among what they have left."""
+"""Cuts that are never taken back: a selection among what the earlier ones have left."""
 
 from __future__ import annotations
 
@@ -9,44 +9,7 @@ from typing import ClassVar
 
 from analysis.lazy import torch
 from analysis.parts.base import knob
-from analysis.parts.schedules import Always
 from analysis.parts.select import TopK, kth_largest
-
-SLACK = 1e-9  # step / steps may be a rounding error short of a moment
-
-
-@dataclass(frozen=True)
-class Events(Always):
-    """A few cuts, one every F of a pruning stage E, along the cubic: after cut k = F / E * E of K,
-    end + (start - end) * (1 - k / K)**3 with K = floor(E / F); the last one cuts to the end value exactly.
-
-    Cut k comes at k F < E, strictly: where F divides E the last is left out, unless it is forced at E itself.
-    Source: the code of Huang et al. 2022; Zhu and Gupta 2017.
-    """
-
-    interval: float = knob(
-        0.084, "F / E, time between two cuts", unit="of the pruning stage", low=0.001, high=1
-    )
-    cooldown: float = knob(
-        0.6, "share of the run after the pruning stage", unit="of the run", low=0, high=1, open="high"
-    )
-    forced: bool = knob(True, "cut to the target at the end of the stage where no cut has reached it before")
-
-    title: ClassVar[str] = "cubic in a few cuts"
-
-    @property
-    def cuts(self) -> int:
-        """K, how many steps the cubic has."""
-        return max(1, math.floor(1 / self.interval + SLACK))
-
-    def value(self, progress: float, start: float, end: float) -> float:
-        """Returns the value after the cuts made so far; start before the first."""
-        passed = progress / (1 - self.cooldown)
-        if self.forced and passed >= 1 - SLACK:
-            return end
-        last = math.ceil(1 / self.interval - SLACK) - 1  # the last with k F < E
-        done = min(last, math.floor(passed / self.interval + SLACK))
-        return end + (start - end) * (1 - min(1.0, done / self.cuts)) ** 3
 
 
 def at_least(scores: Sequence[torch.Tensor], k: int) -> list[torch.Tensor]:

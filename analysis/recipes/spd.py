@@ -5,9 +5,10 @@ from __future__ import annotations
 from analysis.parts.graft import Graft, SoftClasses
 from analysis.parts.losses import Task
 from analysis.parts.matching import AttentionDistillation, HiddenDistillation
-from analysis.parts.nested import Events, NestedTopK
+from analysis.parts.nested import NestedTopK
 from analysis.parts.optim import AdamW
 from analysis.parts.reparam import Masked
+from analysis.parts.schedules import Events
 from analysis.parts.scores import Magnitude
 from analysis.parts.units import Weight
 from analysis.recipes.base import Recipe

@@ -15,7 +15,7 @@ from analysis.parts.graft import Graft, SoftClasses
 from analysis.parts.lookahead import Extrapolation
 from analysis.parts.losses import LogitDistillation, Penalty, Task
 from analysis.parts.matching import AttentionDistillation, HiddenDistillation, SoftTargets
-from analysis.parts.nested import Events, NestedTopK
+from analysis.parts.nested import NestedTopK
 from analysis.parts.optim import Optimizer
 from analysis.parts.reparam import Reparam
 from analysis.parts.schedules import Schedule
@@ -105,7 +105,7 @@ class LineUp:
     score: Score | Flow | Sensitivity
     units: Units
     select: Select | TopKast | NestedTopK | GlobalWithFloor | GlobalCut
-    schedule: Schedule | Events
+    schedule: Schedule
     reparam: Reparam
     optimizer: Optimizer
     lookahead: Extrapolation | None = None

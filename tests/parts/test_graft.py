@@ -7,7 +7,8 @@ import torch
 
 from analysis.errors import SpecError
 from analysis.parts.graft import Graft, SoftClasses, replacing_rate
-from analysis.parts.nested import Events, NestedTopK, at_least, released_count
+from analysis.parts.nested import NestedTopK, at_least, released_count
+from analysis.parts.schedules import Events
 from analysis.parts.select import count_kept
 from analysis.recipes import build
 from tests.parts.test_matching import STUDENT, TEACHER, context
