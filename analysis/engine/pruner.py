@@ -186,16 +186,18 @@ class Pruner:
     def refresh(self, progress: float) -> None:
         """Selects anew: scores to masks, written into the gates.
 
-        Scores that are computed on demand are so only when the schedule has moved, and rank what is left.
+        Scores that are computed on demand are so only when the schedule has moved, and rank what is left; a
+        nested selection does the same.
         """
         if self.kept < self.open and progress >= settled(self.lineup.schedule):
             return  # the cut is made; ranking again would exchange units as their weights move
         value = self.scheduled(progress)
         if self.kept == self.open and self.lineup.select.keeps_all(value):
             return  # before the first cut everything is kept, whatever the scores
+        waits = self.lineup.score.on_demand or self.lineup.select.nested
+        if waits and value == self.cut:
+            return
         if self.lineup.score.on_demand:
-            if value == self.cut:
-                return
             scores = scoring.measured(self)
         else:
             scores = [scoring.living(self, g) for g in range(len(self.groups))]

@@ -59,8 +59,19 @@ def report(
         lr=s.spec.parts.optimizer.lr * rate,
         penalty_weight=penalty,
         flips=flips,
+        **({"graft": s.graft.rate} if s.graft is not None else {}),
     )
     return now
+
+
+def enter(s: Setup, step: int, diary: Diary) -> None:
+    """Says so where a graft enters another of its stages at a step."""
+    if s.graft is None:
+        return
+    now, before = (s.graft.part.stage(n / s.spec.training.steps) for n in (step, step - 1))
+    if not step or now != before:
+        rate = s.graft.part.at(step / s.spec.training.steps)
+        diary.write("stage", s.leg.first + step, name=now, within=s.leg.stage.name, rate=rate)
 
 
 def glance(s: Setup, step: int, diary: Diary) -> None:

@@ -25,8 +25,10 @@ def current(pruner: Pruner, g: int) -> torch.Tensor:
 
 
 def living(pruner: Pruner, g: int) -> torch.Tensor:
-    """The same, -inf for units that an earlier stage has pruned."""
+    """The same, -inf for units that an earlier stage, or a nested selection, has pruned."""
     scores = current(pruner, g)
+    if pruner.lineup.select.nested:
+        scores = scores.masked_fill(~_alive(pruner, pruner.groups[g]), -torch.inf)
     if not pruner.held:
         return scores
     m = next(m for m in pruner.groups[g].members if m.ranks)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from analysis.engine import matcher, models, refill
+from analysis.engine import grafting, matcher, models, refill
 from analysis.engine.data import TaskData, load_task
 from analysis.engine.hardware import device_of, precision_of
 from analysis.engine.lookahead import Lookahead
@@ -46,6 +46,7 @@ class Setup:
         pruner: masks of all sites.
         counts: parameters under each denominator.
         optimizer: over everything that is trained.
+        graft: the student's layers among the teacher's, or None.
         lookahead: where the gradient is evaluated, or None for the weights themselves.
         steer: controller of the penalty weight, or None.
         tutor: makes the student of an evaluation the teacher, or None.
@@ -66,6 +67,7 @@ class Setup:
     pruner: Pruner
     counts: Counts
     optimizer: torch.optim.Optimizer
+    graft: grafting.Grafting | None
     lookahead: Lookahead | None
     steer: Steer | None
     tutor: Tutor | None
@@ -107,12 +109,12 @@ def prepare(asked: RunSpec, runs: Path, leg: Leg | None = None, carry: Carry | N
     counts = count_parameters(model, sites)
     start = [s.weight.detach().float().cpu().clone() for s in sites]
     held = _begin(model, sites, leg, carry, data, runs)
+    graft = grafting.attach(spec.parts.graft, model, teacher, sites, leg.stage.start == "pre-trained")
     pruner = Pruner.attach(sites, spec.parts, spec.keep, spec.seed, held)
     if spec.parts.score.on_demand:
         pruner.start, pruner.measure = start, _probe(spec, model, data).measure
     maps = matcher.projections(spec.parts.hidden, model, teacher).to(device)
     optimizer = _optimizer(spec, model, pruner, maps)
-    some = dataclasses.replace(spec.task, eval_rows=min(GLANCE, spec.task.eval_rows or GLANCE))
     return Setup(
         leg=leg,
         spec=spec,
@@ -125,14 +127,20 @@ def prepare(asked: RunSpec, runs: Path, leg: Leg | None = None, carry: Carry | N
         pruner=pruner,
         counts=counts,
         optimizer=optimizer,
+        graft=graft,
         lookahead=_lookahead(spec, model, optimizer),
         steer=_steer(spec),
         tutor=tutor,
         start=start,
-        glance=load_task(some, tokenizer).validation,
+        glance=_glance(spec, tokenizer),
         device=device,
         precision=precision_of(spec.training, device, model),
     )
+
+
+def _glance(spec: RunSpec, tokenizer: object) -> Split:
+    some = dataclasses.replace(spec.task, eval_rows=min(GLANCE, spec.task.eval_rows or GLANCE))
+    return load_task(some, tokenizer).validation
 
 
 def _begin(

@@ -21,11 +21,12 @@ def losses(s: Setup, indices: np.ndarray) -> dict[str, torch.Tensor]:
     """The unweighted terms of a batch, by slot; gradients flow through them."""
     batch = {k: v.to(s.device) for k, v in s.data.train.batch(indices).items()}
     show = matcher.wanted(s.spec.parts)
-    out = s.model(**batch, **show)
     answer: Any = {}
+    # The teacher first: only then do its layers, which a graft borrows, give away their attention.
     if s.teacher is not None and (s.tutor is None or s.tutor.ready):
         with torch.no_grad():
             answer = s.teacher(**batch, **show)
+    out = s.model(**batch, **show)
     hidden, attentions = matcher.inside(out)
     hidden_teacher, attentions_teacher = matcher.inside(answer)
     real = batch.get("attention_mask")

@@ -4,10 +4,11 @@ A run has one stage or several, each a line-up of its own; between them masks be
 are handed on. One optimizer step, with every place where a part acts::
 
     progress = step / steps
-    factor   <- optimizer part              learning rates of all groups
+    factor   <- optimizer part              learning rates of all groups; a graft may start them anew
     masks    <- schedule, score, select     once per step when due, never per forward; a score on demand
                                             measures the loss on examples when the schedule has moved
     settle       reparam part               zeros into the weights, where the forward has no mask
+    draw         graft part                 which layers are the teacher's at this step
     look ahead   lookahead part             moves the weights, for one share of the batch at a time
     forward      reparam part               stored parameter -> effective weight, in every site
     loss     <- task, distillation, hidden, attention, penalty parts, weighted
@@ -109,12 +110,13 @@ def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> 
             raise Stopped
         if saver.due():
             saver.save(done - 1, s)
-        rate = s.spec.parts.optimizer.factor(progress)
+        rate = s.spec.parts.pace(progress)
         for group in s.optimizer.param_groups:
             group["lr"] = group["peak"] * rate
         if step % plan.refresh == 0 and s.spec.parts.schedule.due(progress, step):
             pruner.refresh(progress)
             stepping.settle(pruner)
+        reporting.enter(s, step, diary)
         seen = one_step(s, next(batches), progress, step, fresh)
         if (done - 1) % every == 0:
             before = reporting.report(s, step, seen, rate, before, diary)
@@ -126,6 +128,8 @@ def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> 
             finish.picture(s, done, path, diary)
     pruner.refresh(1.0)
     stepping.settle(pruner)
+    if s.graft is not None:
+        s.graft.detach()
     # A run that is killed while it finishes need not train again.
     saver.save(s.leg.last, s)
     if s.leg.last == whole.steps:
@@ -148,13 +152,16 @@ def one_step(
         step: number of the step, from 0.
         fresh: further batches for a look-ahead that draws examples of its own.
     """
-    optimizer, backward = s.spec.parts.optimizer, partial(_backward, s, terms.ramp(s, progress))
+    optimizer, pace = s.spec.parts.optimizer, s.spec.parts.pace(progress)
+    if s.graft is not None:
+        s.graft.draw(progress)
+    backward = partial(_backward, s, terms.ramp(s, progress))
     if s.lookahead is None:
         seen = backward(indices, len(indices))
     else:
         seen = s.lookahead.gradient(backward, indices, fresh)
     optimizer.clip_gradients(s.optimizer)
-    rate = optimizer.lr * optimizer.factor(progress)
+    rate = optimizer.lr * pace
     if s.spec.parts.score.observes:
         scoring.observe(s.pruner, rate, step)
     stepping.before_step(s.pruner)
@@ -162,7 +169,7 @@ def one_step(
     stepping.after_step(s.pruner, rate * optimizer.weight_decay)
     s.optimizer.zero_grad(set_to_none=True)
     if s.steer is not None:
-        s.steer.observe(s.pruner.kept / s.pruner.total, progress, optimizer.factor(progress))
+        s.steer.observe(s.pruner.kept / s.pruner.total, progress, pace)
     return seen
 
 
@@ -178,5 +185,6 @@ def _backward(s: Setup, ramp: float, indices: np.ndarray, whole: int) -> dict[st
         for name, value in losses.items():
             total = total + terms.weight(s, name, ramp) * value
             seen[name] = seen.get(name, 0.0) + weight * float(value.detach())
-        (total * weight).backward()
+        if total.requires_grad:  # a graft may have drawn no layer that is trained
+            (total * weight).backward()
     return seen

@@ -5,9 +5,11 @@ from __future__ import annotations
 from analysis.parts import (
     floor,
     flow,
+    graft,
     lookahead,
     losses,
     matching,
+    nested,
     optim,
     reparam,
     schedules,
@@ -39,6 +41,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
         for c in (
             select.TopK,
             topkast.TopKast,
+            nested.NestedTopK,
             select.SigmoidThreshold,
             select.OpenGate,
             floor.GlobalWithFloor,
@@ -53,6 +56,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
             schedules.Rounds,
             schedules.Constant,
             schedules.OneShot,
+            schedules.Events,
         )
     },
     "reparam": {
@@ -67,11 +71,18 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
     },
     "optimizer": {c.__name__: c for c in (optim.AdamW, optim.SGD, optim.LARS)},
     "lookahead": {c.__name__: c for c in (lookahead.Extrapolation,)},
+    "graft": {c.__name__: c for c in (graft.Graft,)},
 }
 LOSSES: dict[str, dict[str, type[Part]]] = {
     "task": {c.__name__: c for c in (losses.Task,)},
     "distillation": {
-        c.__name__: c for c in (losses.LogitDistillation, matching.SoftTargets, selfteach.SelfDistillation)
+        c.__name__: c
+        for c in (
+            losses.LogitDistillation,
+            matching.SoftTargets,
+            graft.SoftClasses,
+            selfteach.SelfDistillation,
+        )
     },
     "hidden": {c.__name__: c for c in (matching.HiddenDistillation,)},
     "attention": {c.__name__: c for c in (matching.AttentionDistillation,)},

@@ -9,6 +9,8 @@ from typing import ClassVar
 from analysis.errors import SpecError
 from analysis.parts.base import Part, knob
 
+SLACK = 1e-9  # step / steps may be a rounding error short of a moment
+
 
 class Always(Part):
     """A schedule by which the mask may be chosen anew at every step."""
@@ -121,8 +123,7 @@ class Rounds(Always):
     def done(self, progress: float) -> int:
         """Number of cuts made at a progress in [0, 1]."""
         passed = (progress - self.warmup) / (1 - self.warmup - self.cooldown)
-        # The small term keeps a cut in its own step where step / steps is a rounding error short of it.
-        return max(0, min(self.rounds, math.floor(passed * self.rounds + 1e-9)))
+        return max(0, min(self.rounds, math.floor(passed * self.rounds + SLACK)))
 
     def value(self, progress: float, start: float, end: float) -> float:
         """Returns the value after the cuts made so far; start before the first, end after the last."""
@@ -164,7 +165,41 @@ class OneShot(Always):
         return end if progress >= self.at else start
 
 
-Schedule = Cubic | CubicEvery | Rounds | Constant | OneShot
+@dataclass(frozen=True)
+class Events(Always):
+    """A few cuts, one every F of a pruning stage E, along the cubic: after cut k = F / E * E of K,
+    end + (start - end) * (1 - k / K)**3 with K = floor(E / F); the last one cuts to the end value exactly.
+
+    Cut k comes at k F < E, strictly: where F divides E the last is left out, unless it is forced at E itself.
+    Source: the code of Huang et al. 2022; Zhu and Gupta 2017.
+    """
+
+    interval: float = knob(
+        0.084, "F / E, time between two cuts", unit="of the pruning stage", low=0.001, high=1
+    )
+    cooldown: float = knob(
+        0.6, "share of the run after the pruning stage", unit="of the run", low=0, high=1, open="high"
+    )
+    forced: bool = knob(True, "cut to the target at the end of the stage where no cut has reached it before")
+
+    title: ClassVar[str] = "cubic in a few cuts"
+
+    @property
+    def cuts(self) -> int:
+        """K, how many steps the cubic has."""
+        return max(1, math.floor(1 / self.interval + SLACK))
+
+    def value(self, progress: float, start: float, end: float) -> float:
+        """Returns the value after the cuts made so far; start before the first."""
+        passed = progress / (1 - self.cooldown)
+        if self.forced and passed >= 1 - SLACK:
+            return end
+        last = math.ceil(1 / self.interval - SLACK) - 1  # the last with k F < E
+        done = min(last, math.floor(passed / self.interval + SLACK))
+        return end + (start - end) * (1 - min(1.0, done / self.cuts)) ** 3
+
+
+Schedule = Cubic | CubicEvery | Rounds | Constant | OneShot | Events
 
 
 def settled(schedule: Schedule) -> float:

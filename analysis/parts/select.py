@@ -137,10 +137,12 @@ class Selection(Part):
 
     Attributes:
         by_keep: whether the schedule moves the fraction kept.
+        nested: whether it is made among the kept units alone, and only when the schedule has moved.
         explores: whether weights beyond the kept ones get gradients too; ``reach`` then names them.
     """
 
     by_keep: ClassVar[bool] = False
+    nested: ClassVar[bool] = False
     explores: ClassVar[bool] = False
 
     def reach(self, scores: Sequence[torch.Tensor], value: float) -> list[torch.Tensor] | None:

@@ -15,6 +15,7 @@ from analysis.recipes import (
     powerprop,
     random,
     soft_movement,
+    spd,
 )
 from analysis.recipes.base import OWN, Recipe
 from analysis.recipes.build import VARIANT, build, card, configured, taught, variant_of
@@ -34,6 +35,7 @@ RECIPES: dict[str, Recipe] = {
         powerprop.RECIPE,
         compute_optimal.RECIPE,
         extrapolation.RECIPE,
+        spd.RECIPE,
     )
 }
 

@@ -11,6 +11,7 @@ from analysis.parts.reparam import HardConcrete, SignedPower, Zeroed
 from analysis.parts.schedules import Cubic, settled
 from analysis.parts.scores import Magnitude
 from analysis.parts.select import OpenGate, SigmoidThreshold
+from analysis.parts.selfteach import SelfDistillation
 from analysis.parts.topkast import TopKast
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def check(parts: LineUp) -> None:
     _explored(parts)
     _measured(parts)
     _ahead(parts)
+    _grafted(parts)
 
 
 def _learned(parts: LineUp) -> None:
@@ -111,3 +113,12 @@ def _ahead(parts: LineUp) -> None:
                 "reparam SignedPower with raw_moments hands on the gradient of their power; choose "
                 "raw_moments=false, or another part."
             )
+
+
+def _grafted(parts: LineUp) -> None:
+    """A graft borrows the layers of a teacher that stands still."""
+    if parts.graft is not None and isinstance(parts.distillation, SelfDistillation):
+        raise SpecError(
+            "graft is Graft, which borrows the layers of a fixed teacher, but distillation is "
+            "SelfDistillation, whose teacher changes during the run; choose SoftTargets, or no graft."
+        )

@@ -11,9 +11,11 @@ from analysis.errors import SpecError
 from analysis.parts.base import Part, knob
 from analysis.parts.floor import GlobalCut, GlobalWithFloor
 from analysis.parts.flow import Flow
+from analysis.parts.graft import Graft, SoftClasses
 from analysis.parts.lookahead import Extrapolation
 from analysis.parts.losses import LogitDistillation, Penalty, Task
 from analysis.parts.matching import AttentionDistillation, HiddenDistillation, SoftTargets
+from analysis.parts.nested import NestedTopK
 from analysis.parts.optim import Optimizer
 from analysis.parts.reparam import Reparam
 from analysis.parts.schedules import Schedule
@@ -102,13 +104,14 @@ class LineUp:
 
     score: Score | Flow | Sensitivity
     units: Units
-    select: Select | TopKast | GlobalWithFloor | GlobalCut
+    select: Select | TopKast | NestedTopK | GlobalWithFloor | GlobalCut
     schedule: Schedule
     reparam: Reparam
     optimizer: Optimizer
     lookahead: Extrapolation | None = None
+    graft: Graft | None = None
     task: Task = field(default_factory=Task)
-    distillation: LogitDistillation | SoftTargets | SelfDistillation | None = None
+    distillation: LogitDistillation | SoftTargets | SoftClasses | SelfDistillation | None = None
     hidden: HiddenDistillation | None = None
     attention: AttentionDistillation | None = None
     penalty: Penalty | None = None
@@ -119,11 +122,21 @@ class LineUp:
     def followers(
         self,
     ) -> dict[
-        str, LogitDistillation | SoftTargets | SelfDistillation | HiddenDistillation | AttentionDistillation
+        str,
+        LogitDistillation
+        | SoftTargets
+        | SelfDistillation
+        | HiddenDistillation
+        | AttentionDistillation
+        | Graft,
     ]:
-        """The losses that look at a teacher, by slot; empty slots are left out."""
-        found = {slot: getattr(self, slot) for slot in ("distillation", "hidden", "attention")}
+        """The parts that look at a teacher, by slot; empty slots are left out."""
+        found = {slot: getattr(self, slot) for slot in ("distillation", "hidden", "attention", "graft")}
         return {slot: part for slot, part in found.items() if part is not None}
+
+    def pace(self, progress: float) -> float:
+        """Learning rate as a fraction of its peak at a progress in [0, 1]; a graft may start it anew."""
+        return self.optimizer.factor(self.graft.paced(progress) if self.graft is not None else progress)
 
 
 @dataclass(frozen=True)

@@ -166,11 +166,11 @@ def _drop_void(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int | 
 def is_void(row: dict[str, Any], step: int) -> bool:
     """Whether a resume from the checkpoint of a step makes an earlier event void.
 
-    Notes and phases stay: they tell what happened. A loss line carries the number of the step that is about
-    to change the weights, so the one with the checkpoint's own number will be written again; evaluations and
-    snapshots of that number were made before the checkpoint and stand.
+    Notes and phases stay: they tell what happened. A loss line and the start of a stage carry the number of
+    the step that is about to change the weights, so the one with the checkpoint's own number will be written
+    again; evaluations and snapshots of that number were made before the checkpoint and stand.
     """
     at, kind = row.get("step"), row.get("kind")
     if kind in ("note", "phase", RESUME) or not isinstance(at, int):
         return False
-    return at >= step if kind == "loss" else at > step
+    return at >= step if kind in ("loss", "stage") else at > step

@@ -22,6 +22,7 @@ SLOT_TITLES = {
     "reparam": "Mask: from the stored weight to the one that computes",
     "optimizer": "Optimizer",
     "lookahead": "Look-ahead: where the gradient is evaluated",
+    "graft": "Graft: layers among the teacher's",
     "task": "Loss of the task",
     "distillation": "Loss against the teacher's answer",
     "hidden": "Loss against the teacher's hidden states",
@@ -31,7 +32,7 @@ SLOT_TITLES = {
 
 
 SLOTS = tuple(SLOT_TITLES)
-FOLLOWERS = ("distillation", "hidden", "attention")  # they ask for a teacher
+FOLLOWERS = ("graft", "distillation", "hidden", "attention")  # they ask for a teacher
 
 
 def slots(spec: RunSpec) -> dict[str, Part]:

@@ -150,7 +150,7 @@ def _planned(spec: RunSpec) -> list[tuple[float, str, float]]:
         if parts.penalty is not None:
             steered = "penalty weight before steering" if parts.penalty.steer else "penalty weight"
             rows.append((at, f"{steered}, share of its peak", parts.schedule.value(at, 0.0, 1.0)))
-        rows.append((at, "learning rate, share of its peak", parts.optimizer.factor(at)))
+        rows.append((at, "learning rate, share of its peak", parts.pace(at)))
     return rows
 
 
