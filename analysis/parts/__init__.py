@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis.parts import (
+    budget,
     floor,
     flow,
     lookahead,
@@ -15,6 +16,7 @@ from analysis.parts import (
     select,
     selfteach,
     sensitivity,
+    taylor,
     topkast,
     units,
 )
@@ -31,6 +33,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
             scores.GateLogit,
             flow.Flow,
             sensitivity.Sensitivity,
+            taylor.Taylor,
         )
     },
     "units": {c.__name__: c for c in (units.Weight, units.Block, units.Row, units.Column, units.Structure)},
@@ -43,6 +46,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
             select.OpenGate,
             floor.GlobalWithFloor,
             floor.GlobalCut,
+            budget.ParameterBudget,
         )
     },
     "schedule": {
