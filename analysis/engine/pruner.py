@@ -200,7 +200,8 @@ class Pruner:
         else:
             scores = [scoring.living(self, g) for g in range(len(self.groups))]
         self.cut = value
-        self.write(self.lineup.select.pick(scores, value, self.groups))
+        last = value == self.lineup.select.span(self.keep)[1]
+        self.write(self.lineup.select.pick(scores, value, self.groups, last))
         self._write_reach(self.lineup.select.reach(scores, value))
 
     def _write_reach(self, chosen: Sequence[torch.Tensor] | None) -> None:

@@ -57,7 +57,7 @@ def heads_of(groups: Sequence[Group]) -> Heads:
     return Heads(of, inner)
 
 
-def prefix(scores: np.ndarray, costs: np.ndarray, keep: float, heads: Heads) -> np.ndarray:
+def prefix(scores: np.ndarray, costs: np.ndarray, keep: float, heads: Heads, last: bool = True) -> np.ndarray:
     """The rule of the reference: prune the lowest scores while they cost strictly less than 1 - keep.
 
     Then every head without a value dimension loses its query-key dimensions, beyond the budget.
@@ -67,10 +67,12 @@ def prefix(scores: np.ndarray, costs: np.ndarray, keep: float, heads: Heads) -> 
         costs: parameters of each unit, shape [units].
         keep: share of all parameters to keep, in [0, 1].
         heads: which units make up a head.
+        last: not looked at.
 
     Returns:
         bool, shape [units], True for what goes.
     """
+    del last
     order = _ascending(scores)
     budget = (1 - keep) * costs.sum()
     gone = np.isneginf(scores)
@@ -79,17 +81,20 @@ def prefix(scores: np.ndarray, costs: np.ndarray, keep: float, heads: Heads) -> 
     return _close(gone, heads)
 
 
-def within(scores: np.ndarray, costs: np.ndarray, keep: float, heads: Heads) -> np.ndarray:
+def within(scores: np.ndarray, costs: np.ndarray, keep: float, heads: Heads, last: bool = True) -> np.ndarray:
     """The same with the budget met: prune from the lowest score until no more than keep of all is left.
 
     The last value dimension of a head counts with the query-key dimensions that go with it. Where this would
-    cut more than a unit too deep it is passed over as long as others are left.
+    cut more than a unit too deep, nothing more goes until the schedule has room for it: passing it over
+    would let heads live on with one dimension each. At the last cut it is passed over, so that the budget is
+    met to within a unit.
 
     Args:
         scores: shape [units], -inf for what is pruned already.
         costs: parameters of each unit, shape [units].
         keep: share of all parameters to keep, in [0, 1].
         heads: which units make up a head.
+        last: whether no further cut follows.
 
     Returns:
         bool, shape [units], True for what goes.
@@ -111,6 +116,8 @@ def within(scores: np.ndarray, costs: np.ndarray, keep: float, heads: Heads) -> 
                 own += [u for u in heads.inner[head] if not gone[u]]
             cost = int(costs[own].sum())
             if careful and spent + cost >= target + largest:
+                if not last:
+                    return gone
                 continue
             gone[own] = True
             spent += cost
@@ -161,17 +168,22 @@ class ParameterBudget(KeepSelection):
         return self._kept(scores, value, costs or [1] * len(sizes), Heads(np.full(sum(sizes), -1), []))
 
     def pick(
-        self, scores: Sequence[torch.Tensor], value: float, groups: Sequence[Group]
+        self, scores: Sequence[torch.Tensor], value: float, groups: Sequence[Group], last: bool = True
     ) -> list[torch.Tensor]:
-        """Returns the same for units of known groups."""
-        return self._kept(scores, value, [g.cost for g in groups], heads_of(groups))
+        """Returns the same for units of known groups; before the last cut a head that is too large waits."""
+        return self._kept(scores, value, [g.cost for g in groups], heads_of(groups), last)
 
     def _kept(
-        self, scores: Sequence[torch.Tensor], value: float, costs: Sequence[int], heads: Heads
+        self,
+        scores: Sequence[torch.Tensor],
+        value: float,
+        costs: Sequence[int],
+        heads: Heads,
+        last: bool = True,
     ) -> list[torch.Tensor]:
         sizes = [s.numel() for s in scores]
         flat = np.concatenate([s.detach().cpu().numpy() for s in scores]).astype(np.float64)
         flat[np.isnan(flat)] = np.finfo(np.float64).min  # known to be worth nothing, and still not cut
         rule = within if self.closure_in_budget else prefix
-        kept = torch.from_numpy(~rule(flat, np.repeat(np.array(costs), sizes), value, heads))
+        kept = torch.from_numpy(~rule(flat, np.repeat(np.array(costs), sizes), value, heads, last))
         return [k.to(s.device) for k, s in zip(kept.split(sizes), scores, strict=True)]

@@ -153,9 +153,17 @@ class Selection(Part):
         raise TypeError(f"{type(self).__name__} chooses nothing.")
 
     def pick(
-        self, scores: Sequence[torch.Tensor], value: float, groups: Sequence[Group]
+        self, scores: Sequence[torch.Tensor], value: float, groups: Sequence[Group], last: bool = True
     ) -> list[torch.Tensor]:
-        """Returns one bool per unit and group, as ``choose`` does with their weights as costs."""
+        """Returns one bool per unit and group, as ``choose`` does with their weights as costs.
+
+        Args:
+            scores: one flat tensor per group.
+            value: what the schedule asks.
+            groups: the groups.
+            last: whether the schedule has come to its end.
+        """
+        del last
         return self.choose(scores, value, [g.weights for g in groups])
 
     def reach(self, scores: Sequence[torch.Tensor], value: float) -> list[torch.Tensor] | None:
