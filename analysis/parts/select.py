@@ -155,14 +155,7 @@ class Selection(Part):
     def pick(
         self, scores: Sequence[torch.Tensor], value: float, groups: Sequence[Group], last: bool = True
     ) -> list[torch.Tensor]:
-        """Returns one bool per unit and group, as ``choose`` does with their weights as costs.
-
-        Args:
-            scores: one flat tensor per group.
-            value: what the schedule asks.
-            groups: the groups.
-            last: whether the schedule has come to its end.
-        """
+        """Returns the same for known groups; ``last`` says that the schedule has come to its end."""
         del last
         return self.choose(scores, value, [g.weights for g in groups])
 

@@ -18,9 +18,9 @@ from torch import nn
 
 from analysis import spec as specs
 from analysis.engine import compact, guiding, train
-from analysis.engine.compact_heads import RaggedAttention
 from analysis.engine.guiding import Guide
 from analysis.engine.pruner import Pruner
+from analysis.engine.ragged import RaggedAttention
 from analysis.engine.setup import Setup, prepare
 from analysis.engine.sites import Site, find_sites
 from analysis.parts.budget import density
