@@ -9,6 +9,7 @@ feed-forward neuron       its row in               its constant act(b) goes into
 feed-forward neuron       its column out           nothing
 attention head            its rows of value        its constant O b_v goes into the output bias
 attention head            its columns of output    nothing
+dimension of a head       see ``compact_heads``    what it leaves goes into the output bias
 filter of a block         its channel out          nothing (see ``compact_conv``)
 ========================  =======================  ======================================
 
@@ -29,18 +30,28 @@ from transformers.activations import ACT2FN
 from transformers.pytorch_utils import Conv1D
 
 from analysis.engine.compact_conv import compact_filters, keep_filters, links_of, living
+from analysis.engine.compact_heads import (
+    Attention,
+    Dims,
+    add_to_bias,
+    compact_attention,
+    keep_dims,
+    keep_heads,
+    linears,
+    take,
+)
 from analysis.engine.sites import Site, find_sites
 from analysis.errors import ModelError
 
 MANIFEST, WEIGHTS = "manifest.json", "model.safetensors"
-HEAD_COUNTS = ("num_attention_heads", "n_heads", "num_heads")
 
 
 @dataclass(frozen=True)
 class Layer:
     """What is left of one layer: indices of the heads, neurons and filters of the dense model that stay.
 
-    Filters are those inside a residual block, one tuple per convolution that another one reads.
+    Filters are those inside a residual block, one tuple per convolution that another one reads. Where heads
+    are not whole, their dimensions that stay are listed head by head.
     """
 
     layer: int
@@ -50,19 +61,13 @@ class Layer:
     neurons_before: int = 0
     filters: tuple[tuple[int, ...], ...] = ()
     filters_before: tuple[int, ...] = ()
+    query_dims: Dims = ()
+    value_dims: Dims = ()
 
-
-def _take(linear: nn.Linear, index: torch.Tensor, dim: int) -> None:
-    """Keeps only some rows (dim 0) or columns (dim 1) of a linear layer, in place."""
-    index = index.to(linear.weight.device)
-    with torch.no_grad():
-        linear.weight = nn.Parameter(linear.weight.index_select(dim, index).clone())
-        if dim == 0:
-            linear.out_features = len(index)
-            if linear.bias is not None:
-                linear.bias = nn.Parameter(linear.bias.index_select(0, index).clone())
-        else:
-            linear.in_features = len(index)
+    @property
+    def attention(self) -> Attention:
+        """What is left of its attention."""
+        return Attention(self.heads, self.heads_before, self.query_dims, self.value_dims)
 
 
 @torch.no_grad()
@@ -89,39 +94,6 @@ def dead_neurons(into: list[nn.Linear], out: nn.Linear, act: nn.Module) -> tuple
             for linear in into:
                 empty_in |= ~linear.weight.any(1) if linear.bias is None else False
     return empty_in | empty_out, out.weight @ torch.where(empty_in, constant, torch.zeros_like(constant))
-
-
-@torch.no_grad()
-def dead_heads(value: nn.Linear, out: nn.Linear, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Finds heads that can be removed, and the constant they leave behind.
-
-    Args:
-        value: the value layer, rows [heads * size].
-        out: the attention output, columns [heads * size].
-        heads: number of heads.
-
-    Returns:
-        dead, bool of shape [heads], and the constant to be added to the bias of ``out``, shape [outputs].
-    """
-    size = value.out_features // heads
-    empty_value = ~value.weight.view(heads, -1).any(1)
-    empty_out = ~out.weight.view(-1, heads, size).transpose(0, 1).reshape(heads, -1).any(1)
-    constant = torch.zeros(heads * size, dtype=out.weight.dtype, device=out.weight.device)
-    if value.bias is not None:
-        constant = torch.where(empty_value.repeat_interleave(size), value.bias, constant)
-    return empty_value | empty_out, out.weight @ constant
-
-
-def _add_to_bias(linear: nn.Linear, constant: torch.Tensor) -> None:
-    with torch.no_grad():
-        if linear.bias is not None:
-            linear.bias.add_(constant)
-        elif constant.any():
-            linear.bias = nn.Parameter(constant.clone())
-
-
-def _linear(sites: list[Site], role: str) -> list[nn.Linear]:
-    return [s.module for s in sites if s.role == role and isinstance(s.module, nn.Linear)]
 
 
 def _activation(model: nn.Module) -> nn.Module:
@@ -158,11 +130,13 @@ def compact(model: nn.Module) -> list[Layer]:
     found = []
     for layer in dict.fromkeys(s.layer for s in sites):
         own = [s for s in sites if s.layer == layer]
-        heads, heads_before = _compact_attention(model, own)
+        left = compact_attention(model, own)
         neurons, neurons_before = _compact_ffn(model, own)
         filters, filters_before = compact_filters(model, own)
-        if heads_before or neurons_before or filters_before:
-            found.append(Layer(layer, heads, heads_before, neurons, neurons_before, filters, filters_before))
+        if left.before or neurons_before or filters_before:
+            ffn, conv = (neurons, neurons_before), (filters, filters_before)
+            dims = (left.query_dims, left.value_dims)
+            found.append(Layer(layer, left.heads, left.before, *ffn, *conv, *dims))
     if not found:
         raise ModelError(
             f"a {type(model).__name__} has no attention, feed-forward or inner convolution layers to remove "
@@ -171,43 +145,8 @@ def compact(model: nn.Module) -> list[Layer]:
     return found
 
 
-def _compact_attention(model: nn.Module, own: list[Site]) -> tuple[tuple[int, ...], int]:
-    by_role = {role: _linear(own, role) for role in ("query", "key", "value", "attention output")}
-    counts = {s.heads for s in own if s.role in by_role}
-    heads = next(iter(counts), None)
-    if any(len(found) != 1 for found in by_role.values()) or len(counts) != 1 or not heads:
-        return (), 0
-    (value,), (out,) = by_role["value"], by_role["attention output"]
-    dead, constant = dead_heads(value, out, heads)
-    left = living(dead)
-    # A head that stays although it is empty keeps its constant itself.
-    if dead[left].any():
-        size = value.out_features // heads
-        rows = slice(int(left[0]) * size, (int(left[0]) + 1) * size)
-        if not value.weight[rows].any() and value.bias is not None:
-            constant = constant - out.weight[:, rows] @ value.bias[rows]
-    _add_to_bias(out, constant.detach())
-    _keep_heads(model, own, left, heads)
-    return tuple(left.tolist()), heads
-
-
-def _keep_heads(model: nn.Module, own: list[Site], left: torch.Tensor, heads: int) -> None:
-    size = _linear(own, "value")[0].out_features // heads
-    index = (left[:, None] * size + torch.arange(size, device=left.device)).flatten()
-    for role in ("query", "key", "value"):
-        _take(_linear(own, role)[0], index, 0)
-    _take(_linear(own, "attention output")[0], index, 1)
-    name = next(s.name for s in own if s.role == "value")
-    parent: Any = model.get_submodule(name.rpartition(".")[0])
-    for attribute in HEAD_COUNTS:
-        if hasattr(parent, attribute):
-            setattr(parent, attribute, len(left))
-    if hasattr(parent, "all_head_size"):
-        parent.all_head_size = len(left) * size
-
-
 def _compact_ffn(model: nn.Module, own: list[Site]) -> tuple[tuple[int, ...], int]:
-    into, out = _linear(own, "ffn in"), _linear(own, "ffn out")
+    into, out = linears(own, "ffn in"), linears(own, "ffn out")
     if not into or len(out) != 1:
         return (), 0
     before = out[0].in_features
@@ -216,15 +155,15 @@ def _compact_ffn(model: nn.Module, own: list[Site]) -> tuple[tuple[int, ...], in
     left = living(dead)
     if dead[left].any() and not into[0].weight[left[0]].any() and into[0].bias is not None:
         constant = constant - out[0].weight[:, left[0]] * act(into[0].bias[left[0]])
-    _add_to_bias(out[0], constant.detach())
+    add_to_bias(out[0], constant.detach())
     _keep_neurons(own, left)
     return tuple(left.tolist()), before
 
 
 def _keep_neurons(own: list[Site], left: torch.Tensor) -> None:
-    for linear in _linear(own, "ffn in"):
-        _take(linear, left, 0)
-    _take(_linear(own, "ffn out")[0], left, 1)
+    for linear in linears(own, "ffn in"):
+        take(linear, left, 0)
+    take(linears(own, "ffn out")[0], left, 1)
 
 
 def save(folder: Path, model: nn.Module, layers: list[Layer]) -> None:
@@ -269,7 +208,10 @@ def _layer(la: dict[str, Any]) -> Layer:
     filters = tuple(tuple(kept) for kept in la.get("filters", ()))  # manifests of transformers may lack them
     before = tuple(la.get("filters_before", ()))
     heads, neurons = tuple(la["heads"]), tuple(la["neurons"])
-    return Layer(la["layer"], heads, la["heads_before"], neurons, la["neurons_before"], filters, before)
+    dims = (tuple(map(tuple, la.get(name, ()))) for name in ("query_dims", "value_dims"))
+    return Layer(
+        la["layer"], heads, la["heads_before"], neurons, la["neurons_before"], filters, before, *dims
+    )
 
 
 def shrink(model: nn.Module, layers: list[Layer]) -> list[Site]:
@@ -285,8 +227,10 @@ def shrink(model: nn.Module, layers: list[Layer]) -> list[Site]:
     sites = find_sites(model)
     for la in layers:
         own = [s for s in sites if s.layer == la.layer]
-        if la.heads_before:
-            _keep_heads(model, own, torch.tensor(la.heads), la.heads_before)
+        if la.attention.ragged:
+            keep_dims(model, own, la.attention)
+        elif la.heads_before:
+            keep_heads(model, own, torch.tensor(la.heads), la.heads_before)
         if la.neurons_before:
             _keep_neurons(own, torch.tensor(la.neurons))
         for link, kept in zip(links_of(model, own), la.filters, strict=True):

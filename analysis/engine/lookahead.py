@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,9 @@ class Lookahead:
         optimizer: torch.optim.Optimizer,
         model: nn.Module,
         clip: Callable[[], None],
+        unheard: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        self.unheard = unheard  # around passes whose gradient is not the step's
         self.part, self.optimizer, self.model, self.clip = part, optimizer, model, clip
         self.past: list[Direction] = []
 
@@ -204,7 +206,7 @@ class Lookahead:
         # Where the look-ahead sees the same examples again it must draw the same dropout as here.
         device = self.parameters[0].device
         cuda = [device] if device.type == "cuda" else []
-        with statistics_untouched(self.model), torch.random.fork_rng(cuda, enabled=same):
+        with self.unheard(), statistics_untouched(self.model), torch.random.fork_rng(cuda, enabled=same):
             for share in shares:
                 backward(share, sum(map(len, shares)))
         return self._clipped(self._take())

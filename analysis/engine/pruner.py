@@ -134,7 +134,7 @@ class Pruner:
         self.gates.append(gate.to(weight.device))
         parametrize.register_parametrization(site.module, "weight", gate, unsafe=True)
         bias = getattr(site.module, "bias", None)
-        rows = self.lineup.reparam.masks_biases and own is not None and bias is not None
+        rows = self.lineup.reparam.masks_biases and own is not None and own[1].biased and bias is not None
         self.biases.append(BiasGate(len(bias)).to(weight.device) if rows and bias is not None else None)
         if self.biases[-1] is not None:
             parametrize.register_parametrization(site.module, "bias", self.biases[-1], unsafe=True)
@@ -202,7 +202,8 @@ class Pruner:
         else:
             scores = [scoring.living(self, g) for g in range(len(self.groups))]
         self.cut = value
-        self.write(self.lineup.select.choose(scores, value, [g.weights for g in self.groups]))
+        last = value == self.lineup.select.span(self.keep)[1]
+        self.write(self.lineup.select.pick(scores, value, self.groups, last))
         self._write_reach(self.lineup.select.reach(scores, value))
 
     def _write_reach(self, chosen: Sequence[torch.Tensor] | None) -> None:
@@ -262,7 +263,8 @@ class Pruner:
     def memory(self) -> dict[str, Any]:
         """What a checkpoint must hold beside the model: masks and learned scores are part of that one."""
         score = self.lineup.score
-        own = [s if score.on_demand or score.observes else None for s in self.states]
+        looks = score.on_demand or score.observes or score.watches
+        own = [s if looks else None for s in self.states]
         return {"kept": self.kept, "cut": self.cut, "states": own}
 
     def recall(self, memory: Mapping[str, Any]) -> None:

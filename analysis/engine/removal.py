@@ -69,6 +69,8 @@ def remove(path: Path, s: Setup) -> dict[str, Any]:
                 "layer": la.layer,
                 "heads": len(la.heads),
                 "heads_before": la.heads_before,
+                "query_dims": [len(d) for d in la.query_dims],
+                "value_dims": [len(d) for d in la.value_dims],
                 "neurons": len(la.neurons),
                 "neurons_before": la.neurons_before,
                 "filters": sum(map(len, la.filters)),

@@ -28,7 +28,7 @@ def living(pruner: Pruner, g: int) -> torch.Tensor:
     """The same, -inf for units that an earlier stage, or a nested selection, has pruned."""
     scores = current(pruner, g)
     if pruner.lineup.select.nested:
-        scores = scores.masked_fill(~_alive(pruner, pruner.groups[g]), -torch.inf)
+        scores = scores.masked_fill(~alive(pruner, pruner.groups[g]), -torch.inf)
     if not pruner.held:
         return scores
     m = next(m for m in pruner.groups[g].members if m.ranks)
@@ -54,14 +54,14 @@ def measured(pruner: Pruner) -> list[torch.Tensor]:
             )
             for m in group.members
         ]
-        now, before, alive = pruner.lineup.score.measure(pieces), pruner.states[g], _alive(pruner, group)
+        now, before, left = pruner.lineup.score.measure(pieces), pruner.states[g], alive(pruner, group)
         # New tensors, so that what ``hold`` has returned stays as it was.
-        pruner.states[g] = now if before is None else torch.where(alive, now, before)
-        found.append(now.masked_fill(~alive, -torch.inf))
+        pruner.states[g] = now if before is None else torch.where(left, now, before)
+        found.append(now.masked_fill(~left, -torch.inf))
     return found
 
 
-def _alive(pruner: Pruner, group: Group) -> torch.Tensor:
+def alive(pruner: Pruner, group: Group) -> torch.Tensor:
     """Which units of a group the masks keep, shape [units]."""
     member = next(m for m in group.members if m.ranks)
     return reduce(pruner.gates[member.site].mask.flatten(1), member.grid) > 0

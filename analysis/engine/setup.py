@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import nn
 
 from analysis.engine import grafting, matcher, models, refill
 from analysis.engine.data import TaskData, load_task
+from analysis.engine.guiding import Guide, guide_of
 from analysis.engine.hardware import device_of, precision_of
 from analysis.engine.lookahead import Lookahead
 from analysis.engine.measure import Probe
@@ -47,6 +49,7 @@ class Setup:
         counts: parameters under each denominator.
         optimizer: over everything that is trained.
         graft: the student's layers among the teacher's, or None.
+        guide: collects what a score that watches may see, or None for the whole gradient.
         lookahead: where the gradient is evaluated, or None for the weights themselves.
         steer: controller of the penalty weight, or None.
         tutor: makes the student of an evaluation the teacher, or None.
@@ -68,6 +71,7 @@ class Setup:
     counts: Counts
     optimizer: torch.optim.Optimizer
     graft: grafting.Grafting | None
+    guide: Guide | None
     lookahead: Lookahead | None
     steer: Steer | None
     tutor: Tutor | None
@@ -114,7 +118,7 @@ def prepare(asked: RunSpec, runs: Path, leg: Leg | None = None, carry: Carry | N
     if spec.parts.score.on_demand:
         pruner.start, pruner.measure = start, _probe(spec, model, data).measure
     maps = matcher.projections(spec.parts.hidden, model, teacher).to(device)
-    optimizer = _optimizer(spec, model, pruner, maps)
+    optimizer, guide = _optimizer(spec, model, pruner, maps), guide_of(spec.parts, pruner)
     return Setup(
         leg=leg,
         spec=spec,
@@ -128,7 +132,8 @@ def prepare(asked: RunSpec, runs: Path, leg: Leg | None = None, carry: Carry | N
         counts=counts,
         optimizer=optimizer,
         graft=graft,
-        lookahead=_lookahead(spec, model, optimizer),
+        guide=guide,
+        lookahead=_lookahead(spec, model, optimizer, guide),
         steer=_steer(spec),
         tutor=tutor,
         start=start,
@@ -221,11 +226,14 @@ def _optimizer(spec: RunSpec, model: nn.Module, pruner: Pruner, maps: nn.ModuleD
     return spec.parts.optimizer.build(decayed, undecayed, scores, score_lr)
 
 
-def _lookahead(spec: RunSpec, model: nn.Module, optimizer: torch.optim.Optimizer) -> Lookahead | None:
+def _lookahead(
+    spec: RunSpec, model: nn.Module, optimizer: torch.optim.Optimizer, guide: Guide | None
+) -> Lookahead | None:
     if spec.parts.lookahead is None:
         return None
     clip = partial(spec.parts.optimizer.clip_gradients, optimizer)
-    return Lookahead(spec.parts.lookahead, optimizer, model, clip)
+    unheard = guide.closed if guide is not None else nullcontext
+    return Lookahead(spec.parts.lookahead, optimizer, model, clip, unheard)
 
 
 def describe_sites(path: Path, setup: Setup) -> None:

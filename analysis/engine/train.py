@@ -14,6 +14,7 @@ are handed on. One optimizer step, with every place where a part acts::
     loss     <- task, distillation, hidden, attention, penalty parts, weighted
     backward     reparam part               straight through to weights and scores
     put back     lookahead part             the weights that the masks were made for; their gradient stays
+    watch        score part                 gradients before clipping, of the losses that guide it alone
     clip         optimizer part
     observe      score part                 clipped gradients and learning rate, before the weights move
     before step  reparam part               remembers what the step must not lose
@@ -34,7 +35,7 @@ import torch
 from torch.nn.utils import parametrize
 
 from analysis import spec as specs
-from analysis.engine import checkpoints, compute, finish, reporting, scoring, stages, stepping, terms
+from analysis.engine import checkpoints, compute, finish, guiding, reporting, scoring, stages, stepping, terms
 from analysis.engine.diary import Control, Diary
 from analysis.engine.hardware import computing_in
 from analysis.engine.order import batches_from
@@ -160,6 +161,8 @@ def one_step(
         seen = backward(indices, len(indices))
     else:
         seen = s.lookahead.gradient(backward, indices, fresh)
+    if s.spec.parts.score.watches:
+        guiding.watch(s.pruner, s.guide, s.spec.training.steps)
     optimizer.clip_gradients(s.optimizer)
     rate = optimizer.lr * pace
     if s.spec.parts.score.observes:
@@ -181,10 +184,14 @@ def _backward(s: Setup, ramp: float, indices: np.ndarray, whole: int) -> dict[st
         weight = len(share) / whole
         with parametrize.cached(), computing_in(s.precision, str(s.device)):
             losses = terms.losses(s, share)
-        total = torch.zeros((), device=s.device)
+        total = guide = torch.zeros((), device=s.device)
         for name, value in losses.items():
-            total = total + terms.weight(s, name, ramp) * value
+            term = terms.weight(s, name, ramp) * value
+            total = total + term
+            guide = guide + term if guiding.guides(s.spec.parts, name) else guide
             seen[name] = seen.get(name, 0.0) + weight * float(value.detach())
+        if s.guide is not None:
+            s.guide.hear(guide * weight)
         if total.requires_grad:  # a graft may have drawn no layer that is trained
             (total * weight).backward()
     return seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis.parts import (
+    budget,
     floor,
     flow,
     graft,
@@ -17,6 +18,7 @@ from analysis.parts import (
     select,
     selfteach,
     sensitivity,
+    taylor,
     topkast,
     units,
 )
@@ -33,6 +35,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
             scores.GateLogit,
             flow.Flow,
             sensitivity.Sensitivity,
+            taylor.Taylor,
         )
     },
     "units": {c.__name__: c for c in (units.Weight, units.Block, units.Row, units.Column, units.Structure)},
@@ -46,6 +49,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
             select.OpenGate,
             floor.GlobalWithFloor,
             floor.GlobalCut,
+            budget.ParameterBudget,
         )
     },
     "schedule": {

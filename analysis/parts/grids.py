@@ -53,12 +53,13 @@ class Member:
     """How the units of a group reach into one site: ``grid`` pieces of rows times pieces of columns.
 
     Where ``ranks`` is False the site loses its pieces with the units but has no say in their scores. A site
-    ranks the units of one group at most.
+    ranks the units of one group at most. Where ``biased`` is False its biases stay whatever its units do.
     """
 
     site: int
     grid: tuple[int, int]
     ranks: bool = True
+    biased: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Group:
         weights: prunable weights of one unit; what it shares with a unit of another group counts in both.
         cost: parameters that disappear with one unit, biases and batch norm included.
         part: "attention", "ffn" or "other".
+        heads: attention heads that the units divide into evenly, 0 where they belong to none.
     """
 
     kind: str
@@ -83,6 +85,7 @@ class Group:
     weights: int
     cost: int
     part: str = "other"
+    heads: int = 0
 
 
 def expand(units: torch.Tensor, grid: tuple[int, int], rows: int, cols: int) -> torch.Tensor:
@@ -137,13 +140,14 @@ def single(kind: str, site: int, shape: Shape, grid: tuple[int, int]) -> Group:
     )
 
 
-def coupled(kind: str, units: int, members: Sequence[tuple[int, Shape, bool]]) -> Group:
+def coupled(kind: str, units: int, members: Sequence[tuple[int, Shape, bool]], heads: int = 0) -> Group:
     """One group over several sites; the flag says whether a unit is a piece of rows (else of columns)."""
     weights = sum(s.rows * s.cols for _, s, _ in members) // units
     biases = sum(s.rows // units for _, s, by_rows in members if by_rows and s.bias)
-    cut = tuple(Member(i, (units, 1) if by_rows else (1, units)) for i, _, by_rows in members)
+    # What a layer adds of its own to the residual stream stays when all that it reads has gone.
+    cut = tuple(Member(i, (units, 1) if by_rows else (1, units), biased=by_rows) for i, _, by_rows in members)
     first = members[0][1]
-    return Group(kind, first.layer, units, cut, weights, weights + biases, part_of(first.role))
+    return Group(kind, first.layer, units, cut, weights, weights + biases, part_of(first.role), heads)
 
 
 def filters(kind: str, writer: tuple[int, Shape], reader: tuple[int, Shape]) -> Group:

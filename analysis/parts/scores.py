@@ -23,6 +23,8 @@ class Piece:
         start: the pre-trained weight, same shape; only where a score is computed on demand.
         gradient: g = dL/dw, same shape; only where a score observes steps or measures examples.
         curvature: H g, same shape; only after two passes.
+        bias: of the rows, shape [rows], where it goes with the units; only for a score that watches.
+        bias_gradient: its gradient, same shape.
     """
 
     weight: torch.Tensor
@@ -31,6 +33,25 @@ class Piece:
     start: torch.Tensor | None = None
     gradient: torch.Tensor | None = None
     curvature: torch.Tensor | None = None
+    bias: torch.Tensor | None = None
+    bias_gradient: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a score that watches may know of a group of units.
+
+    Attributes:
+        kind: what the units are, as in ``Group.kind``.
+        heads: heads that they divide into, 0 where they belong to none.
+        alive: bool, which of them are left, shape [units].
+        steps: optimizer steps of the run.
+    """
+
+    kind: str
+    heads: int
+    alive: torch.Tensor
+    steps: int
 
 
 class Rule(Part):
@@ -41,14 +62,20 @@ class Rule(Part):
         on_demand: whether scores are computed only when the schedule has moved, by ``measure``; the state
             then holds the last ones, and a unit that is cut stays cut.
         observes: whether ``observe`` is called at every step with the clipped gradient, to change the state.
+        watches: whether ``watch`` is, with the gradient before clipping, of the losses that guide alone.
     """
 
     learned: ClassVar[bool] = False
     on_demand: ClassVar[bool] = False
     observes: ClassVar[bool] = False
+    watches: ClassVar[bool] = False
 
     def observe(self, state: torch.Tensor, pieces: Sequence[Piece], rate: float, step: int) -> None:
         """Changes the state in place by what a step shows: weights, clipped gradients, learning rate."""
+        raise TypeError(f"{type(self).__name__} watches no steps.")
+
+    def watch(self, state: torch.Tensor, pieces: Sequence[Piece], standing: Standing) -> None:
+        """Changes the state in place by weights and gradients that are not clipped."""
         raise TypeError(f"{type(self).__name__} watches no steps.")
 
     def passes(self) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 from analysis.lazy import torch
 from analysis.parts.base import Part, knob
 from analysis.parts.reparam import HardConcrete
+from analysis.parts.units import Group
 
 SHARED = 1_000_000  # scores from which matrices are ranked in parallel
 SMALL = 8192  # scores among which the k-th is looked for directly
@@ -139,11 +140,26 @@ class Selection(Part):
         by_keep: whether the schedule moves the fraction kept.
         nested: whether it is made among the kept units alone, and only when the schedule has moved.
         explores: whether weights beyond the kept ones get gradients too; ``reach`` then names them.
+        nested: whether what is cut stays cut; it then is shown with the score -inf.
     """
 
     by_keep: ClassVar[bool] = False
     nested: ClassVar[bool] = False
     explores: ClassVar[bool] = False
+    nested: ClassVar[bool] = False
+
+    def choose(
+        self, scores: Sequence[torch.Tensor], value: float, costs: Sequence[int] = ()
+    ) -> list[torch.Tensor]:
+        """Returns one bool per unit and group."""
+        raise TypeError(f"{type(self).__name__} chooses nothing.")
+
+    def pick(
+        self, scores: Sequence[torch.Tensor], value: float, groups: Sequence[Group], last: bool = True
+    ) -> list[torch.Tensor]:
+        """Returns the same for known groups; ``last`` says that the schedule has come to its end."""
+        del last
+        return self.choose(scores, value, [g.weights for g in groups])
 
     def reach(self, scores: Sequence[torch.Tensor], value: float) -> list[torch.Tensor] | None:
         """Returns the units that get gradients, as ``choose`` does; None when they are the kept ones."""

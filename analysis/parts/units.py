@@ -181,12 +181,12 @@ class Structure(Part):
                 "or none."
             )
         query, key, value, output = (by_role[r] for r in ATTENTION)
+        heads = int(own[0][1].heads or 0)
         if self.attention == "heads":
-            heads = int(own[0][1].heads or 0)
             return [coupled("heads", heads, [(*query, True), (*key, True), (*value, True), (*output, False)])]
         return [
-            coupled("query-key dims", query[1].rows, [(*query, True), (*key, True)]),
-            coupled("value dims", value[1].rows, [(*value, True), (*output, False)]),
+            coupled("query-key dims", query[1].rows, [(*query, True), (*key, True)], heads),
+            coupled("value dims", value[1].rows, [(*value, True), (*output, False)], heads),
         ]
 
     def _ffn(self, own: list[tuple[int, Shape]]) -> list[Group]:

@@ -12,6 +12,7 @@ from analysis.parts.schedules import Cubic, settled
 from analysis.parts.scores import Magnitude
 from analysis.parts.select import OpenGate, SigmoidThreshold
 from analysis.parts.selfteach import SelfDistillation
+from analysis.parts.taylor import Taylor
 from analysis.parts.topkast import TopKast
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def check(parts: LineUp) -> None:
     _frozen(parts)
     _explored(parts)
     _measured(parts)
+    _guided(parts)
     _ahead(parts)
     _grafted(parts)
 
@@ -94,11 +96,24 @@ def _measured(parts: LineUp) -> None:
             "measured on training examples at every cut; choose the schedule Rounds or OneShot, or a "
             "score that needs no measuring."
         )
-    if (parts.score.on_demand or parts.score.observes) and isinstance(parts.reparam, SignedPower):
+    looks = parts.score.on_demand or parts.score.observes or parts.score.watches
+    if looks and isinstance(parts.reparam, SignedPower):
         raise SpecError(
             f"score is {type(parts.score).__name__}, measured on the weights as stored, but the reparam "
             "SignedPower stores their roots; choose the reparam Masked, or a score that needs no gradients."
         )
+
+
+def _guided(parts: LineUp) -> None:
+    """A score that sees the gradient of some losses only needs one of them."""
+    given = [parts.task, parts.distillation, parts.penalty]
+    if isinstance(parts.score, Taylor) and parts.score.separation:
+        if not any(part is not None and part.weight for part in given):
+            raise SpecError(
+                "score is Taylor with separation, which sees the task and distillation losses only, but "
+                "task.weight is 0 and no distillation has a weight: set task.weight=1 to score by the "
+                "labels, or score.separation=false."
+            )
 
 
 def _ahead(parts: LineUp) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from analysis.errors import SpecError
 from analysis.parts.base import Part, knob
+from analysis.parts.budget import ParameterBudget
 from analysis.parts.floor import GlobalCut, GlobalWithFloor
 from analysis.parts.flow import Flow
 from analysis.parts.graft import Graft, SoftClasses
@@ -23,6 +24,7 @@ from analysis.parts.scores import Score
 from analysis.parts.select import Select
 from analysis.parts.selfteach import SelfDistillation
 from analysis.parts.sensitivity import Sensitivity
+from analysis.parts.taylor import Taylor
 from analysis.parts.topkast import TopKast
 from analysis.parts.units import Units
 from analysis.spec import combinations, stages
@@ -102,9 +104,9 @@ class Training(Part):
 class LineUp:
     """One part per slot."""
 
-    score: Score | Flow | Sensitivity
+    score: Score | Flow | Sensitivity | Taylor
     units: Units
-    select: Select | TopKast | NestedTopK | GlobalWithFloor | GlobalCut
+    select: Select | TopKast | NestedTopK | GlobalWithFloor | GlobalCut | ParameterBudget
     schedule: Schedule
     reparam: Reparam
     optimizer: Optimizer

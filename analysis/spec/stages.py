@@ -96,7 +96,8 @@ def legs(spec: RunSpec) -> list[Leg]:
     """
     if not spec.stages:
         return [Leg(Stage(spec.recipe, start="pre-trained"), spec, spec, 0, 0, spec.training.steps)]
-    chosen = [s for s in spec.stages if not (s.teaches and spec.teacher)]
+    idle = bool(spec.teacher) or not _taught(spec)
+    chosen = [s for s in spec.stages if not (s.teaches and idle)]
     _check(chosen, spec)
     total, steps = sum(s.share for s in chosen), spec.training.steps
     found, done, share = [], 0, 0.0
@@ -108,9 +109,22 @@ def legs(spec: RunSpec) -> list[Leg]:
     return found
 
 
+def _taught(spec: RunSpec) -> bool:
+    """Whether a stage begins with the fine-tuned teacher's weights or has a loss that follows it."""
+    return any(
+        s.start == "teacher" or (s.teacher == "fine-tuned" and _parts(spec, s).followers())
+        for s in spec.stages
+    )
+
+
 def _check(chosen: list[Stage], spec: RunSpec) -> None:
     if not chosen:
         raise SpecError("stages holds only one that makes a teacher, and a teacher is given; add another.")
+    if spec.teacher and not _taught(spec):
+        raise SpecError(
+            f"teacher is {spec.teacher!r} but no loss of any stage follows it; add a distillation loss "
+            "or drop the teacher."
+        )
     if spec.training.steps < 2 * len(chosen):
         raise SpecError(
             f"training.steps is {spec.training.steps}, too few for {len(chosen)} stages; take more steps."
@@ -122,7 +136,8 @@ def _check(chosen: list[Stage], spec: RunSpec) -> None:
         )
     taught = bool(spec.teacher)
     for stage in chosen:
-        if not taught and (stage.teacher == "fine-tuned" or stage.start == "teacher"):
+        follows = stage.teacher == "fine-tuned" and bool(_parts(spec, stage).followers())
+        if not taught and (follows or stage.start == "teacher"):
             raise SpecError(
                 f"stage {stage.name!r} needs a fine-tuned teacher, but none is given and no stage before it "
                 "makes one: give a fine-tuned model, as run:ID or a folder."
@@ -132,18 +147,24 @@ def _check(chosen: list[Stage], spec: RunSpec) -> None:
 
 def _alone(spec: RunSpec, stage: Stage, steps: int) -> RunSpec:
     """The spec of one stage: its teacher is only named here, the engine has its weights."""
-    from analysis.spec.settings import changed
-
+    parts = _parts(spec, stage)
     given = {"none": "", "pre-trained": spec.model, "fine-tuned": spec.teacher or "the stage that teaches"}
-    parts = _plain(spec.parts) if stage.plain else spec.parts
     return dataclasses.replace(
         spec,
         stages=(),
-        parts=changed(_untaught(parts) if stage.teacher == "none" else parts, stage.settings),
-        teacher=given.get(stage.teacher, "the previous stage"),
+        parts=parts,
+        # A line-up that follows nobody may be asked for, to learn from labels what else a teacher says.
+        teacher=given.get(stage.teacher, "the previous stage") if parts.followers() else "",
         training=dataclasses.replace(spec.training, steps=max(1, steps)),
         keep=spec.keep**stage.depth,
     )
+
+
+def _parts(spec: RunSpec, stage: Stage) -> LineUp:
+    from analysis.spec.settings import changed
+
+    parts = _plain(spec.parts) if stage.plain else spec.parts
+    return changed(_untaught(parts) if stage.teacher == "none" else parts, stage.settings)
 
 
 def _plain(parts: LineUp) -> LineUp:

@@ -48,6 +48,7 @@ def test_fingerprints_do_not_change() -> None:
         "compute_optimal": "318279bf",
         "extrapolation": "29c94c09",
         "spd": "c2880685",
+        "grain": "2aafbc8b",
     }
 
 
