@@ -184,7 +184,7 @@ def keep_dims(model: nn.Module, own: list[Site], left: Attention) -> None:
     layers = [linears(own, role)[0] for role in ROLES]
     size, name = layers[0].out_features // left.before, _parent(own)
     parent: Any = model.get_submodule(name)
-    lengths = [[len(d) for d in dims] for dims in (left.query_dims, left.value_dims)]
+    lengths = ([len(d) for d in left.query_dims], [len(d) for d in left.value_dims])
     rank = order(*lengths)
     inner, outer = (
         torch.tensor([left.heads[h] * size + d for h in rank for d in dims[h]], dtype=torch.long)

@@ -45,7 +45,8 @@ def heads_of(groups: Sequence[Group]) -> Heads:
     """Finds the heads of layers that have both kinds of dimensions; units are numbered through all groups."""
     starts = np.cumsum([0, *(g.units for g in groups)])
     place = {(g.kind, g.layer): (int(start), g) for g, start in zip(groups, starts, strict=False)}
-    of, inner = np.full(int(starts[-1]), -1), []
+    of = np.full(int(starts[-1]), -1)
+    inner: list[np.ndarray] = []
     for (kind, layer), (start, group) in place.items():
         if kind != "value dims" or ("query-key dims", layer) not in place or not group.heads:
             continue
