@@ -148,7 +148,7 @@ def one_step(
         step: number of the step, from 0.
         fresh: further batches for a look-ahead that draws examples of its own.
     """
-    optimizer, backward = s.spec.parts.optimizer, partial(_backward, s, terms.ramp(s, progress))
+    optimizer, backward = s.spec.parts.optimizer, partial(_backward, s, terms.ramp(s, progress), step=step)
     if s.lookahead is None:
         seen = backward(indices, len(indices))
     else:
@@ -166,14 +166,14 @@ def one_step(
     return seen
 
 
-def _backward(s: Setup, ramp: float, indices: np.ndarray, whole: int) -> dict[str, float]:
+def _backward(s: Setup, ramp: float, indices: np.ndarray, whole: int, step: int = 0) -> dict[str, float]:
     """Adds the gradient of some of the ``whole`` examples of a batch; returns their share of every term."""
     pieces = -(-s.spec.training.accumulate * len(indices) // whole)  # as small as without a look-ahead
     seen: dict[str, float] = {}
     for share in np.array_split(indices, min(pieces, len(indices))):
         weight = len(share) / whole
         with parametrize.cached(), computing_in(s.precision, str(s.device)):
-            losses = terms.losses(s, share)
+            losses = terms.losses(s, share, step)
         total = torch.zeros((), device=s.device)
         for name, value in losses.items():
             total = total + terms.weight(s, name, ramp) * value

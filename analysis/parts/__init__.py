@@ -7,6 +7,7 @@ from analysis.parts import (
     flow,
     lookahead,
     losses,
+    lowrank,
     matching,
     optim,
     reparam,
@@ -31,9 +32,13 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
             scores.GateLogit,
             flow.Flow,
             sensitivity.Sensitivity,
+            lowrank.SingularValue,
         )
     },
-    "units": {c.__name__: c for c in (units.Weight, units.Block, units.Row, units.Column, units.Structure)},
+    "units": {
+        c.__name__: c
+        for c in (units.Weight, units.Block, units.Row, units.Column, units.Structure, lowrank.Component)
+    },
     "select": {
         c.__name__: c
         for c in (
@@ -63,6 +68,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
             reparam.Zeroed,
             reparam.SignedPower,
             reparam.HardConcrete,
+            lowrank.LowRank,
         )
     },
     "optimizer": {c.__name__: c for c in (optim.AdamW, optim.SGD, optim.LARS)},
@@ -77,7 +83,13 @@ LOSSES: dict[str, dict[str, type[Part]]] = {
     "attention": {c.__name__: c for c in (matching.AttentionDistillation,)},
     "penalty": {
         c.__name__: c
-        for c in (losses.SigmoidPenalty, losses.BalancedPenalty, losses.GatePenalty, losses.TopKastPenalty)
+        for c in (
+            losses.SigmoidPenalty,
+            losses.BalancedPenalty,
+            losses.GatePenalty,
+            losses.TopKastPenalty,
+            lowrank.Perturbation,
+        )
     },
 }
 

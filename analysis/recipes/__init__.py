@@ -11,6 +11,7 @@ from analysis.recipes import (
     l0,
     magnitude,
     movement,
+    pela,
     pins,
     powerprop,
     random,
@@ -34,6 +35,7 @@ RECIPES: dict[str, Recipe] = {
         powerprop.RECIPE,
         compute_optimal.RECIPE,
         extrapolation.RECIPE,
+        pela.RECIPE,
     )
 }
 

@@ -13,6 +13,7 @@ from analysis.parts.floor import GlobalCut, GlobalWithFloor
 from analysis.parts.flow import Flow
 from analysis.parts.lookahead import Extrapolation
 from analysis.parts.losses import LogitDistillation, Penalty, Task
+from analysis.parts.lowrank import Component, Perturbation, SingularValue
 from analysis.parts.matching import AttentionDistillation, HiddenDistillation, SoftTargets
 from analysis.parts.optim import Optimizer
 from analysis.parts.reparam import Reparam
@@ -100,8 +101,8 @@ class Training(Part):
 class LineUp:
     """One part per slot."""
 
-    score: Score | Flow | Sensitivity
-    units: Units
+    score: Score | Flow | Sensitivity | SingularValue
+    units: Units | Component
     select: Select | TopKast | GlobalWithFloor | GlobalCut
     schedule: Schedule
     reparam: Reparam
@@ -111,7 +112,7 @@ class LineUp:
     distillation: LogitDistillation | SoftTargets | SelfDistillation | None = None
     hidden: HiddenDistillation | None = None
     attention: AttentionDistillation | None = None
-    penalty: Penalty | None = None
+    penalty: Penalty | Perturbation | None = None
 
     def __post_init__(self) -> None:
         combinations.check(self)
