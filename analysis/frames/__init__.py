@@ -19,7 +19,7 @@ from analysis.frames.planes import box, large, plane, points, quadrants, thresho
 from analysis.frames.progress import evals, keeps, losses, many
 from analysis.frames.removal import removal_sentence, removed
 from analysis.frames.runs import counts, results, runs
-from analysis.frames.sites import mask_picture, sites, structure
+from analysis.frames.sites import factors_sentence, mask_picture, sites, structure
 from analysis.frames.verdict import verdict
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "denominators",
     "evals",
     "expected_jaccard",
+    "factors_sentence",
     "few_rates",
     "file_problems",
     "front_sentences",

@@ -85,9 +85,9 @@ class LowRank(Masked):
         10, "layers with fewer outputs stay dense, as in the released code", unit="outputs", low=1, high=65536
     )
     omit: str = knob(
-        "",
-        "layers that stay dense: whole pieces of their path, such as attention.output or downsample, with "
-        "commas between",
+        "none",
+        "further layers that stay dense: whole pieces of their path, such as attention.output or "
+        "downsample, with commas between; or none",
     )
 
     title: ClassVar[str] = "product of two factors"

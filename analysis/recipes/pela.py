@@ -14,10 +14,10 @@ from analysis.spec import LineUp, Stage
 RECIPE = Recipe(
     name="pela",
     title="PELA",
-    paper="Guo et al. 2024, arXiv:2310.10700 (Learning Parameter-Efficient Models with Low-Rank Approximation)",
+    paper="Guo, Wang, Kankanhalli 2024, arXiv:2310.10700",
     summary=(
-        "Replaces every matrix by two thin factors of its truncated SVD, makes their hidden states follow the "
-        "original model, then fine-tunes them on the task."
+        "Replaces every matrix by two thin factors of its truncated SVD, makes their hidden states follow "
+        "the original model, then fine-tunes them on the task."
     ),
     lineup=LineUp(
         score=SingularValue(),
