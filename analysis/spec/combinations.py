@@ -132,12 +132,12 @@ def _factored(parts: LineUp) -> None:
         "select": (parts.select, TopK),
         "schedule": (parts.schedule, Constant),
     }
-    for slot, (part, kind) in wanted.items():
-        if type(part) is not kind:
+    for slot, (chosen, kind) in wanted.items():
+        if type(chosen) is not kind:
             raise SpecError(
                 f"reparam is LowRank, whose factors hold the components with the largest singular values of "
                 f"each matrix from the first step on and have no masks, but {slot} is "
-                f"{type(part).__name__}; choose {slot}.type={kind.__name__}, or another reparam."
+                f"{type(chosen).__name__}; choose {slot}.type={kind.__name__}, or another reparam."
             )
     if isinstance(parts.select, TopK) and (parts.select.scope != "local" or parts.select.least):
         raise SpecError(
