@@ -19,6 +19,7 @@ A head with empty query or key but a living value averages over all tokens: it i
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from torch import nn
 from transformers.activations import ACT2FN
 from transformers.pytorch_utils import Conv1D
 
+from analysis.engine import factors
 from analysis.engine.compact_conv import compact_filters, keep_filters, links_of, living
 from analysis.engine.compact_heads import (
     Attention,
@@ -166,12 +168,13 @@ def _keep_neurons(own: list[Site], left: torch.Tensor) -> None:
     take(linears(own, "ffn out")[0], left, 1)
 
 
-def save(folder: Path, model: nn.Module, layers: list[Layer]) -> None:
+def save(folder: Path, model: nn.Module, layers: list[Layer], ranks: Mapping[str, int] = {}) -> None:
     """Writes a compacted model: its weights, and the manifest from which its shapes are rebuilt."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
     save_file(state, folder / WEIGHTS, {"format": "pt"})
-    (folder / MANIFEST).write_text(json.dumps({"layers": [asdict(la) for la in layers]}), encoding="utf-8")
+    left = {"layers": [asdict(la) for la in layers], **({"ranks": dict(ranks)} if ranks else {})}
+    (folder / MANIFEST).write_text(json.dumps(left), encoding="utf-8")
 
 
 def load(folder: Path, dense: nn.Module) -> nn.Module:
@@ -188,7 +191,7 @@ def load(folder: Path, dense: nn.Module) -> nn.Module:
     """
     try:
         written = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        layers = [_layer(la) for la in written["layers"]]
+        layers, ranks = [_layer(la) for la in written["layers"]], written.get("ranks", {})
         state = load_file(folder / WEIGHTS)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{folder} holds no compacted model ({type(error).__name__}: {error}).") from error
@@ -197,6 +200,7 @@ def load(folder: Path, dense: nn.Module) -> nn.Module:
             bias = state.get(f"{site.name}.bias")
             if bias is not None and site.module.bias is None:
                 site.module.bias = nn.Parameter(torch.zeros_like(bias))
+        factors.split(dense, ranks)
         dense.load_state_dict(state)
     except (RuntimeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[-1].strip()

@@ -100,7 +100,9 @@ def of_run(s: Setup, dense: int, removed: int) -> dict[str, Any]:
     batch = min(plan.batch, len(s.data.train.lengths))
     size = average_inputs(s.data.train, plan.batch, s.spec.seed)[1]
     teacher = example_macs(s, s.teacher) if s.teacher is not None else 0
-    found = total_macs(plan.steps, batch, dense, removed, settled(s.spec.parts.schedule), teacher)
+    # Factors stand from the first step on, and the layers compute through them.
+    moment = 0 if any(g.rank for g in s.pruner.gates) else settled(s.spec.parts.schedule)
+    found = total_macs(plan.steps, batch, dense, removed, moment, teacher)
     return {**found, "macs_run": s.carry.macs + found["macs_run"], **size}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import spec as specs
+from analysis.engine import factors
 from analysis.engine.setup import Setup
 
 
@@ -56,10 +57,10 @@ def model_card(setup: Setup, metrics: dict[str, dict[str, float]]) -> str:
             "---",
             f"# {spec.model} pruned by {spec.recipe}",
             "",
-            f"Fine-tuned on {spec.task.source} ({data.kind}) and pruned to {kept['keep_prunable']:.4%} of "
-            f"its {setup.counts.prunable:,} prunable weights ({kept['keep_encoder']:.4%} of the encoder, "
-            f"{kept['keep_model']:.4%} of the whole model). Pruned weights are exact zeros in ordinary dense "
-            "tensors: the file is not smaller and stock PyTorch is not faster.",
+            f"Fine-tuned on {spec.task.source} ({data.kind}) and {_how(setup)} "
+            f"{kept['keep_prunable']:.4%} of its {setup.counts.prunable:,} prunable weights "
+            f"({kept['keep_encoder']:.4%} of the encoder, {kept['keep_model']:.4%} of the whole model). "
+            f"{_stored(setup)}",
             "",
             "| split | metric | value |",
             "|---|---|---|",
@@ -74,4 +75,24 @@ def model_card(setup: Setup, metrics: dict[str, dict[str, float]]) -> str:
             "```",
             "",
         ]
+    )
+
+
+def _how(setup: Setup) -> str:
+    return (
+        "stored in training as factors whose parameters are" if factors.ranks(setup.pruner) else "pruned to"
+    )
+
+
+def _stored(setup: Setup) -> str:
+    thin = factors.ranks(setup.pruner)
+    if not thin:
+        return (
+            "Pruned weights are exact zeros in ordinary dense tensors: the file is not smaller and stock "
+            "PyTorch is not faster."
+        )
+    return (
+        f"{len(thin)} matrices are products of two factors, multiplied out here into ordinary dense tensors "
+        "of low rank without zeros: this file is not smaller. The two thin layers of each are in the run's "
+        "folder `compact`, which this project reads."
     )

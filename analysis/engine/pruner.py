@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from analysis.engine import scoring
+from analysis.engine import factors, scoring
 from analysis.engine.measure import Measurer
 from analysis.engine.sites import Site
 from analysis.errors import SpecError
@@ -108,7 +108,8 @@ class Pruner:
             pruner.states.append(nn.Parameter(state) if learned else state)  # type: ignore[arg-type]
         for i, site in enumerate(sites):
             pruner._attach_site(i, site)
-        pruner.kept = pruner.open = pruner.total = sum(s.weight.numel() for s in sites)
+        pruner.total = sum(g.mask.numel() for g in pruner.gates)
+        pruner.kept = pruner.open = factors.stored(pruner)
         if held and not all(bool(m.all()) for m in held):
             pruner.held = [m.to(device) for m in held]
             for i in range(len(sites)):
@@ -123,16 +124,16 @@ class Pruner:
         state = self.states[own[0]] if own and own[1].ranks else None
         scores = state if isinstance(state, nn.Parameter) else None
         gate: MaskGate | HardConcreteGate
-        # A site without units keeps a plain gate, so that its mask is there to be drawn.
         gate = (
             self.lineup.reparam.gate(scores, weight.shape, grid)
             if own
-            else MaskGate(None, weight.shape, grid)
+            else self.lineup.reparam.bare(site.shape, weight.shape, self.keep)
         )
         if own and self.lineup.select.explores and isinstance(gate, MaskGate):
             gate.widen()
         self.gates.append(gate.to(weight.device))
         parametrize.register_parametrization(site.module, "weight", gate, unsafe=True)
+        factors.take(site, gate)
         bias = getattr(site.module, "bias", None)
         rows = self.lineup.reparam.masks_biases and own is not None and own[1].biased and bias is not None
         self.biases.append(BiasGate(len(bias)).to(weight.device) if rows and bias is not None else None)
@@ -169,9 +170,9 @@ class Pruner:
 
     def scores(self, i: int) -> torch.Tensor:
         """The current score of every weight of site i, shape of its weight; NaN where nothing is ranked."""
-        weight, own = self.sites[i].weight, self._group_of(i)
+        own = self._group_of(i)
         if own is None:
-            return torch.full_like(weight, math.nan)
+            return torch.full_like(self.gates[i].mask, math.nan)
         return self._spread(scoring.current(self, own[0]), own[1]).to(torch.float32)
 
     def _spread(self, units: torch.Tensor, member: Member) -> torch.Tensor:
@@ -189,7 +190,8 @@ class Pruner:
         Scores that are computed on demand are so only when the schedule has moved, and rank what is left; a
         nested selection does the same.
         """
-        if self.kept < self.open and progress >= settled(self.lineup.schedule):
+        made = self.kept < self.open and progress >= settled(self.lineup.schedule)
+        if made or not self.groups:
             return  # the cut is made; ranking again would exchange units as their weights move
         value = self.scheduled(progress)
         if self.kept == self.open and self.lineup.select.keeps_all(value):
@@ -294,5 +296,6 @@ class Pruner:
             final = gate.final(site.weight.detach())
             if bias is not None:
                 parametrize.remove_parametrizations(site.module, "bias", leave_parametrized=True)
+            factors.leave(site, gate)
             parametrize.remove_parametrizations(site.module, "weight", leave_parametrized=False)
-            site.weight.copy_(final)
+            site.weight.data = final if gate.rank else site.weight.data.copy_(final)

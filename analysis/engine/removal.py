@@ -1,5 +1,6 @@
-"""What a finished run does about its empty structures: it cuts them out, checks that nothing changed, takes
-the time of both, and counts what was computed.
+"""What a finished run does about its empty structures, or its products of two factors: it cuts them out, or
+puts two layers in their place, checks that nothing changed, takes the time of both, and counts what was
+computed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from analysis.engine import compact, compute
+from analysis.engine import compact, compute, factors
 from analysis.engine.evaluate import TARGETS
 from analysis.engine.setup import Setup
 from analysis.errors import ModelError
@@ -49,21 +50,25 @@ def remove(path: Path, s: Setup) -> dict[str, Any]:
     Returns:
         an event: parameters before and after, what is left of each layer, the largest difference between the
         outputs before and after on some development examples, and the seconds of one forward pass of
-        them before and after, in fp32 on the run's own threads; only ``reason`` where the model's family
-        cannot be compacted.
+        them before and after, in fp32 on the run's own threads; ``ranks`` where matrices are products of
+        two factors; only ``reason`` where the model's family cannot be compacted.
     """
     batch = s.glance.batch(np.arange(min(EXAMPLES, len(s.glance))))
     inputs = {k: v.to(s.device) for k, v in batch.items() if k not in TARGETS}
     s.model.eval()
     before, slow = _answer(s, inputs)
     parameters = sum(p.numel() for p in s.model.parameters())
+    ranks = factors.ranks(s.pruner)
     try:
-        layers = compact.compact(s.model)
+        if ranks:
+            factors.split(s.model, ranks)
+        layers = [] if ranks else compact.compact(s.model)
     except ModelError as error:
         return {"reason": str(error)}
     after, fast = _answer(s, inputs)
-    compact.save(path / FOLDER, s.model, layers)
+    compact.save(path / FOLDER, s.model, layers, ranks)
     return {
+        **({"ranks": factors.describe(s.pruner)} if ranks else {}),
         "layers": [
             {
                 "layer": la.layer,

@@ -7,7 +7,7 @@ import math
 import torch
 from torch.nn.utils import parametrize
 
-from analysis.engine import finish, terms
+from analysis.engine import factors, finish, terms
 from analysis.engine.diary import Diary
 from analysis.engine.evaluate import evaluate
 from analysis.engine.setup import Setup
@@ -60,6 +60,7 @@ def report(
         penalty_weight=penalty,
         flips=flips,
         **({"graft": s.graft.rate} if s.graft is not None else {}),
+        **factors.residuals(s),
     )
     return now
 

@@ -24,6 +24,7 @@ from analysis.engine.stages import Carry
 from analysis.engine.steer import Steer
 from analysis.engine.tutor import Tutor
 from analysis.errors import SpecError
+from analysis.parts.gates import Gate
 from analysis.parts.schedules import Constant, Cubic
 from analysis.parts.selfteach import SelfDistillation
 from analysis.spec import Leg, RunSpec, legs
@@ -242,7 +243,7 @@ def describe_sites(path: Path, setup: Setup) -> None:
     write_json(
         path / "sites.json",
         {
-            "sites": [_describe(s) for s in setup.pruner.sites],
+            "sites": [_describe(s, g) for s, g in zip(setup.pruner.sites, setup.pruner.gates, strict=True)],
             "counts": {
                 "prunable": setup.counts.prunable,
                 "encoder": setup.counts.encoder,
@@ -258,13 +259,14 @@ def describe_sites(path: Path, setup: Setup) -> None:
     )
 
 
-def _describe(site: Site) -> dict[str, object]:
-    rows = site.weight.shape[0]
-    return {
+def _describe(site: Site, gate: Gate) -> dict[str, object]:
+    rows = gate.mask.shape[0]
+    found = {
         "site": site.name,
         "role": site.role,
         "layer": site.layer,
         "rows": rows,
-        "cols": site.weight.numel() // rows,
+        "cols": gate.mask.numel() // rows,
         "heads": site.heads,
     }
+    return {**found, "rank": gate.rank} if gate.rank else found

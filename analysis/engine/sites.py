@@ -101,7 +101,9 @@ def _heads(model: nn.Module, role: str) -> int | None:
     )
     if role in ("key", "value"):
         heads = getattr(text, "num_key_value_heads", None) or heads
-    return int(heads) if heads and role in ("query", "key", "value", "attention output") else None
+    if not isinstance(heads, int):  # Swin has another number in every stage, and its config lists them
+        return None
+    return heads if heads and role in ("query", "key", "value", "attention output") else None
 
 
 def find_sites(model: nn.Module) -> list[Site]:

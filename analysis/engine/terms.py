@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from analysis.engine import matcher
+from analysis.engine import factors, matcher
 from analysis.engine.evaluate import TARGETS
 from analysis.engine.setup import Setup
 from analysis.engine.tasks_token import IGNORED
@@ -17,8 +18,8 @@ from analysis.parts.losses import LossContext
 HEADS = ("logits", "start_logits", "end_logits")
 
 
-def losses(s: Setup, indices: np.ndarray) -> dict[str, torch.Tensor]:
-    """The unweighted terms of a batch, by slot; gradients flow through them."""
+def losses(s: Setup, indices: np.ndarray, step: int = 0) -> dict[str, torch.Tensor]:
+    """The unweighted terms of a batch in a step, by slot; gradients flow through them."""
     batch = {k: v.to(s.device) for k, v in s.data.train.batch(indices).items()}
     show = matcher.wanted(s.spec.parts)
     answer: Any = {}
@@ -39,6 +40,8 @@ def losses(s: Setup, indices: np.ndarray) -> dict[str, torch.Tensor]:
         counted=_counted(batch.get("labels"), out),
         targets={h: batch[t] for h, t in zip(HEADS, TARGETS, strict=True) if t in batch},
         reach=s.pruner.reach,
+        products=partial(factors.products, s.pruner, s.start),
+        step=step,
         hidden=hidden,
         hidden_teacher=hidden_teacher,
         attentions=attentions,

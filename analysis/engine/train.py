@@ -156,7 +156,7 @@ def one_step(
     optimizer, pace = s.spec.parts.optimizer, s.spec.parts.pace(progress)
     if s.graft is not None:
         s.graft.draw(progress)
-    backward = partial(_backward, s, terms.ramp(s, progress))
+    backward = partial(_backward, s, terms.ramp(s, progress), step=step)
     if s.lookahead is None:
         seen = backward(indices, len(indices))
     else:
@@ -176,14 +176,14 @@ def one_step(
     return seen
 
 
-def _backward(s: Setup, ramp: float, indices: np.ndarray, whole: int) -> dict[str, float]:
+def _backward(s: Setup, ramp: float, indices: np.ndarray, whole: int, step: int = 0) -> dict[str, float]:
     """Adds the gradient of some of the ``whole`` examples of a batch; returns their share of every term."""
     pieces = -(-s.spec.training.accumulate * len(indices) // whole)  # as small as without a look-ahead
     seen: dict[str, float] = {}
     for share in np.array_split(indices, min(pieces, len(indices))):
         weight = len(share) / whole
         with parametrize.cached(), computing_in(s.precision, str(s.device)):
-            losses = terms.losses(s, share)
+            losses = terms.losses(s, share, step)
         total = guide = torch.zeros((), device=s.device)
         for name, value in losses.items():
             term = terms.weight(s, name, ramp) * value

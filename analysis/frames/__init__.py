@@ -20,7 +20,7 @@ from analysis.frames.progress import evals, keeps, losses, many
 from analysis.frames.published import TASKS, published
 from analysis.frames.removal import removal_sentence, removed
 from analysis.frames.runs import counts, results, runs
-from analysis.frames.sites import mask_picture, sites, structure
+from analysis.frames.sites import factors_sentence, mask_picture, sites, structure
 from analysis.frames.verdict import verdict
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "denominators",
     "evals",
     "expected_jaccard",
+    "factors_sentence",
     "few_rates",
     "file_problems",
     "front_sentences",

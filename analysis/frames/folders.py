@@ -17,7 +17,9 @@ WORDS = 1 << 20  # bytes of packed bits counted at once
 
 @dataclass(frozen=True)
 class Site:
-    """One prunable matrix: name, role, layer (-1 when unknown), shape, and attention heads (0 when none)."""
+    """One prunable matrix: name, role, layer (-1 when unknown), shape, attention heads (0 when none), and the
+    rank of the two factors that are stored for it (0 when it is stored itself).
+    """
 
     name: str
     role: str
@@ -25,6 +27,7 @@ class Site:
     rows: int
     cols: int
     heads: int
+    rank: int = 0
 
     @property
     def weights(self) -> int:
@@ -46,6 +49,7 @@ def sites_of(run_path: Path) -> list[Site]:
                 rows=int(entry["rows"]),
                 cols=int(entry["cols"]),
                 heads=0 if heads is None else int(heads),
+                rank=int(entry.get("rank") or 0),
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             log.info("an entry of %s/sites.json cannot be read", run_path)

@@ -128,7 +128,8 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _masks(path: Path, number: int | None) -> Masks:
     bits = packed(path, number)
-    return {s.name: (s, bits[s.name]) for s in sites_of(path) if fits(s, bits.get(s.name))}
+    # Two factors have no mask: the ones saved for them would agree with everything.
+    return {s.name: (s, bits[s.name]) for s in sites_of(path) if fits(s, bits.get(s.name)) and not s.rank}
 
 
 def _compare(a: Masks, b: Masks) -> pd.DataFrame:

@@ -1,5 +1,5 @@
-"""What was cut out of a finished model: heads, neurons and filters left of each layer, and what it
-changed.
+"""What was cut out of a finished model: heads, neurons and filters left of each layer, or matrices that two
+factors stand for, and what it changed.
 """
 
 from __future__ import annotations
@@ -43,9 +43,13 @@ def removal_sentence(run_path: Path) -> str:
         for kind in ("heads", "neurons", "filters")
         if (total := int(frame[f"{kind}_before"].sum()))
     ]
+    ranks = event.get("ranks")
+    what = f"Cut out of the model: {' and '.join(parts)}"
+    if isinstance(ranks, list) and ranks:
+        what = f"Two thin layers in place of each of {len(ranks)} matrices"
     ratio = number(event.get("seconds")) / max(number(event.get("seconds_before")), 1e-9)
     return (
-        f"Cut out of the model: {' and '.join(parts)}; {int(after):,} of {int(before):,} parameters are "
+        f"{what}; {int(after):,} of {int(before):,} parameters are "
         f"left. Outputs differ by at most {number(event.get('difference')):.1g}. A forward pass over "
         f"{int(number(event.get('examples')))} examples took {ratio:.2f} of the time it took before (on "
         f"{event.get('device')}, {int(number(event.get('threads')))} thread(s), dense kernels in fp32)."

@@ -39,7 +39,7 @@ COLUMN_HEADS = "attention output"  # the role that reads heads from its columns
 
 
 def sites(run_path: Path, number: int | None = None) -> pd.DataFrame:
-    """Counts the kept weights of every site.
+    """Counts the kept weights of every site; where two factors are stored for it, their parameters.
 
     Args:
         run_path: folder of the run.
@@ -52,6 +52,8 @@ def sites(run_path: Path, number: int | None = None) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for s in sites_of(run_path):
         kept = float(ones(bits[s.name])) if fits(s, bits.get(s.name)) else float("nan")
+        if s.rank:  # its mask is all ones and says nothing
+            kept = float(s.rank * (s.rows + s.cols))
         row = {
             "site": s.name,
             "role": s.role,
@@ -62,6 +64,22 @@ def sites(run_path: Path, number: int | None = None) -> pd.DataFrame:
         }
         rows.append({**row, "kept": kept, "keep": kept / s.weights, "sparsity": 1 - kept / s.weights})
     return table(SITES, rows)
+
+
+def factors_sentence(run_path: Path) -> str:
+    """Says what "kept" means where matrices are stored as two factors; "" where none is."""
+    every = sites_of(run_path)
+    thin = [s for s in every if s.rank]
+    if not thin:
+        return ""
+    left, of = sum(s.rank * (s.rows + s.cols) for s in thin), sum(s.weights for s in thin)
+    low, high = min(s.rank for s in thin), max(s.rank for s in thin)
+    ranks = f"rank {low}" if low == high else f"ranks {low} to {high}"
+    return (
+        f"{len(thin)} of {len(every)} matrices are products of two factors of {ranks}: {left:,} parameters "
+        f"of factors stand for {of:,} weights. That is compression, not zeros: no weight is masked, and what "
+        "is called kept or sparsity here counts parameters of factors."
+    )
 
 
 def structure(run_path: Path, number: int | None = None) -> pd.DataFrame:

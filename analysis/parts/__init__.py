@@ -9,6 +9,7 @@ from analysis.parts import (
     graft,
     lookahead,
     losses,
+    lowrank,
     matching,
     nested,
     optim,
@@ -36,9 +37,13 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
             flow.Flow,
             sensitivity.Sensitivity,
             taylor.Taylor,
+            lowrank.SingularValue,
         )
     },
-    "units": {c.__name__: c for c in (units.Weight, units.Block, units.Row, units.Column, units.Structure)},
+    "units": {
+        c.__name__: c
+        for c in (units.Weight, units.Block, units.Row, units.Column, units.Structure, lowrank.Component)
+    },
     "select": {
         c.__name__: c
         for c in (
@@ -71,6 +76,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
             reparam.Zeroed,
             reparam.SignedPower,
             reparam.HardConcrete,
+            lowrank.LowRank,
         )
     },
     "optimizer": {c.__name__: c for c in (optim.AdamW, optim.SGD, optim.LARS)},
@@ -92,7 +98,13 @@ LOSSES: dict[str, dict[str, type[Part]]] = {
     "attention": {c.__name__: c for c in (matching.AttentionDistillation,)},
     "penalty": {
         c.__name__: c
-        for c in (losses.SigmoidPenalty, losses.BalancedPenalty, losses.GatePenalty, losses.TopKastPenalty)
+        for c in (
+            losses.SigmoidPenalty,
+            losses.BalancedPenalty,
+            losses.GatePenalty,
+            losses.TopKastPenalty,
+            lowrank.Perturbation,
+        )
     },
 }
 

@@ -59,8 +59,10 @@ class Gate(nn.Module):
         mask: 1.0 where a weight is kept, shape of the weight.
         reach: 1.0 where a weight gets gradients, when that is more than the mask; None when it is the mask.
         decays: whether ``after_step`` applies the weight decay, so that the optimizer must not.
+        rank: columns of the first of two factors that are stored for the weight; 0 where it is dense.
     """
 
+    rank: int = 0
     mask: torch.Tensor
     reach: torch.Tensor | None
     decays: ClassVar[bool] = False

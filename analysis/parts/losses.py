@@ -27,6 +27,19 @@ class Reach:
     reached: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Product:
+    """What a loss term may look at of one site that is stored as two factors.
+
+    Attributes:
+        weight: their product B A, through which gradients flow.
+        start: the pre-trained weight that it replaces, same shape.
+    """
+
+    weight: torch.Tensor
+    start: torch.Tensor
+
+
 def _as_it_is(k: int, state: torch.Tensor) -> torch.Tensor:
     del k
     return state
@@ -53,6 +66,8 @@ class LossContext:
         project: the learned map of hidden state k, by default none.
         reach: gives the sites whose gradients reach further than the forward pass; a function, because their
             weights are computed only when a term asks.
+        products: gives the sites that are stored as two factors; a function for the same reason.
+        step: number of the optimizer step in its stage, from 0.
     """
 
     task: torch.Tensor
@@ -63,6 +78,8 @@ class LossContext:
     counted: torch.Tensor | None = None
     targets: Mapping[str, torch.Tensor] = field(default_factory=dict)
     reach: Callable[[], Sequence[Reach]] = tuple
+    products: Callable[[], Sequence[Product]] = tuple
+    step: int = 0
     hidden: Sequence[torch.Tensor] = ()
     hidden_teacher: Sequence[torch.Tensor] = ()
     attentions: Sequence[torch.Tensor] = ()

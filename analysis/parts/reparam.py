@@ -8,13 +8,31 @@ from typing import TYPE_CHECKING, ClassVar
 
 from analysis.lazy import torch
 from analysis.parts.base import Part, knob
+from analysis.parts.units import Shape
 
 if TYPE_CHECKING:
     from analysis.parts.gates import HardConcreteGate, MaskGate
 
 
+class Bare(Part):
+    """What every reparameterisation does with a site that no unit reaches into."""
+
+    def bare(self, site: Shape, shape: torch.Size, keep: float) -> MaskGate:
+        """Returns the parametrization module of a site without units, whose mask is there to be drawn.
+
+        Args:
+            site: what units know of it.
+            shape: shape of its weight.
+            keep: fraction of its parameters that the run asks for, in (0, 1].
+        """
+        from analysis.parts.gates import MaskGate
+
+        del site, keep
+        return MaskGate(None, shape, (1, 1))
+
+
 @dataclass(frozen=True)
-class Masked(Part):
+class Masked(Bare):
     """W' = M * W; the gradient of the scores passes straight through the mask: dL/dS = G * W, dL/dW =
     G * M.
     """
@@ -177,7 +195,7 @@ class Zeroed(Masked):
 
 
 @dataclass(frozen=True)
-class HardConcrete(Part):
+class HardConcrete(Bare):
     """W' = gate * W with a stochastic gate in [0, 1] while training and its deterministic form at evaluation.
 
     Training: gate = clip(s * (high - low) + low, 0, 1), s = sigma((ln u - ln(1 - u) + S) / temperature), u

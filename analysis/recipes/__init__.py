@@ -12,6 +12,7 @@ from analysis.recipes import (
     l0,
     magnitude,
     movement,
+    pela,
     pins,
     powerprop,
     random,
@@ -38,6 +39,7 @@ RECIPES: dict[str, Recipe] = {
         compute_optimal.RECIPE,
         extrapolation.RECIPE,
         spd.RECIPE,
+        pela.RECIPE,
     )
 }
 

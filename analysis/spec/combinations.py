@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from analysis.errors import SpecError
 from analysis.parts.losses import TopKastPenalty
+from analysis.parts.lowrank import Component, LowRank, Perturbation, SingularValue
 from analysis.parts.optim import LARS
 from analysis.parts.reparam import HardConcrete, SignedPower, Zeroed
-from analysis.parts.schedules import Cubic, settled
+from analysis.parts.schedules import Constant, Cubic, settled
 from analysis.parts.scores import Magnitude
-from analysis.parts.select import OpenGate, SigmoidThreshold
+from analysis.parts.select import OpenGate, SigmoidThreshold, TopK
 from analysis.parts.selfteach import SelfDistillation
 from analysis.parts.taylor import Taylor
 from analysis.parts.topkast import TopKast
@@ -32,6 +33,7 @@ def check(parts: LineUp) -> None:
     _guided(parts)
     _ahead(parts)
     _grafted(parts)
+    _factored(parts)
 
 
 def _learned(parts: LineUp) -> None:
@@ -136,4 +138,35 @@ def _grafted(parts: LineUp) -> None:
         raise SpecError(
             "graft is Graft, which borrows the layers of a fixed teacher, but distillation is "
             "SelfDistillation, whose teacher changes during the run; choose SoftTargets, or no graft."
+        )
+
+
+def _factored(parts: LineUp) -> None:
+    """Factors have a rank and no masks; what ranks, masks or powers single weights has no place there."""
+    if not isinstance(parts.reparam, LowRank):
+        for slot, part in (("units", parts.units), ("score", parts.score), ("penalty", parts.penalty)):
+            if isinstance(part, Component | SingularValue | Perturbation):
+                raise SpecError(
+                    f"{slot} is {type(part).__name__}, which belongs to weights stored as two factors, but "
+                    f"the reparam is {type(parts.reparam).__name__}; choose the reparam LowRank, or another "
+                    f"{slot}."
+                )
+        return
+    wanted = {
+        "units": (parts.units, Component),
+        "score": (parts.score, SingularValue),
+        "select": (parts.select, TopK),
+        "schedule": (parts.schedule, Constant),
+    }
+    for slot, (chosen, kind) in wanted.items():
+        if type(chosen) is not kind:
+            raise SpecError(
+                f"reparam is LowRank, whose factors hold the components with the largest singular values of "
+                f"each matrix from the first step on and have no masks, but {slot} is "
+                f"{type(chosen).__name__}; choose {slot}.type={kind.__name__}, or another reparam."
+            )
+    if isinstance(parts.select, TopK) and (parts.select.scope != "local" or parts.select.least):
+        raise SpecError(
+            f"reparam is LowRank, whose ranks are fixed matrix by matrix, but select is TopK with scope "
+            f"{parts.select.scope!r} and least {parts.select.least}; choose scope=local and least=0."
         )

@@ -15,6 +15,7 @@ from analysis.parts.flow import Flow
 from analysis.parts.graft import Graft, SoftClasses
 from analysis.parts.lookahead import Extrapolation
 from analysis.parts.losses import LogitDistillation, Penalty, Task
+from analysis.parts.lowrank import Component, Perturbation, SingularValue
 from analysis.parts.matching import AttentionDistillation, HiddenDistillation, SoftTargets
 from analysis.parts.nested import NestedTopK
 from analysis.parts.optim import Optimizer
@@ -104,8 +105,8 @@ class Training(Part):
 class LineUp:
     """One part per slot."""
 
-    score: Score | Flow | Sensitivity | Taylor
-    units: Units
+    score: Score | Flow | Sensitivity | Taylor | SingularValue
+    units: Units | Component
     select: Select | TopKast | NestedTopK | GlobalWithFloor | GlobalCut | ParameterBudget
     schedule: Schedule
     reparam: Reparam
@@ -116,7 +117,7 @@ class LineUp:
     distillation: LogitDistillation | SoftTargets | SoftClasses | SelfDistillation | None = None
     hidden: HiddenDistillation | None = None
     attention: AttentionDistillation | None = None
-    penalty: Penalty | None = None
+    penalty: Penalty | Perturbation | None = None
 
     def __post_init__(self) -> None:
         combinations.check(self)

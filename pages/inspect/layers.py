@@ -52,4 +52,6 @@ with story.page("Layers", CLAIM):
         charts.data(
             cached.frame("removed", info.path), name=f"{info.id}-removed", title="What is left of each layer"
         )
+    if view != "bars" and (said := cached.frame("factors_sentence", info.path)):
+        st.markdown(guard.escape(said))
     charts.data(frame, figure, name=f"{info.id}-{view}")

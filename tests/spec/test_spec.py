@@ -49,6 +49,7 @@ def test_fingerprints_do_not_change() -> None:
         "extrapolation": "29c94c09",
         "spd": "c2880685",
         "grain": "2aafbc8b",
+        "pela": "88737688",
     }
 
 
