@@ -110,7 +110,7 @@ def test_every_recipe_runs_and_leaves_a_whole_folder(launch: Launch, recipe: str
     assert final[0]["keep_prunable"] == pytest.approx((sum(factors) or counted) / sites["counts"]["prunable"])
     if RECIPES[recipe].lineup.select.by_keep:
         wanted = KEEPS.get(recipe, 0.25)
-        # The budget is met to within one unit: a head, a dimension with its biases, a component of every matrix.
+        # Met to within one unit: a head, a dimension with its biases, a component of every matrix.
         unit = {"gradient_flow": 512, "grain": 64, "pela": 8 * 32 + 4 * 48}.get(recipe, 1)
         assert 0 <= wanted - final[0]["keep_prunable"] < unit / sites["counts"]["prunable"]
     planes = arrays.load_planes(path / "histograms" / f"{STEPS:06d}.npz")
