@@ -7,7 +7,7 @@ import math
 import torch
 from torch.nn.utils import parametrize
 
-from analysis.engine import finish, terms
+from analysis.engine import finish, shares, terms
 from analysis.engine.diary import Diary
 from analysis.engine.evaluate import evaluate
 from analysis.engine.setup import Setup
@@ -59,6 +59,7 @@ def report(
         lr=s.spec.parts.optimizer.lr * rate,
         penalty_weight=penalty,
         flips=flips,
+        **shares.told(s.pruner),
     )
     return now
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from analysis.parts import (
     floor,
     flow,
+    kept_heads,
+    learned,
+    levels,
     lookahead,
     losses,
     matching,
@@ -33,7 +36,10 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
             sensitivity.Sensitivity,
         )
     },
-    "units": {c.__name__: c for c in (units.Weight, units.Block, units.Row, units.Column, units.Structure)},
+    "units": {
+        c.__name__: c
+        for c in (units.Weight, units.Block, units.Row, units.Column, units.Structure, levels.MultiLevel)
+    },
     "select": {
         c.__name__: c
         for c in (
@@ -43,6 +49,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
             select.OpenGate,
             floor.GlobalWithFloor,
             floor.GlobalCut,
+            learned.LearnedKeep,
         )
     },
     "schedule": {
@@ -60,6 +67,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
         for c in (
             reparam.Masked,
             reparam.MaskedRows,
+            learned.MaskedUnits,
             reparam.Zeroed,
             reparam.SignedPower,
             reparam.HardConcrete,
@@ -74,10 +82,16 @@ LOSSES: dict[str, dict[str, type[Part]]] = {
         c.__name__: c for c in (losses.LogitDistillation, matching.SoftTargets, selfteach.SelfDistillation)
     },
     "hidden": {c.__name__: c for c in (matching.HiddenDistillation,)},
-    "attention": {c.__name__: c for c in (matching.AttentionDistillation,)},
+    "attention": {c.__name__: c for c in (matching.AttentionDistillation, kept_heads.KeptHeadsDistillation)},
     "penalty": {
         c.__name__: c
-        for c in (losses.SigmoidPenalty, losses.BalancedPenalty, losses.GatePenalty, losses.TopKastPenalty)
+        for c in (
+            losses.SigmoidPenalty,
+            losses.BalancedPenalty,
+            losses.GatePenalty,
+            losses.TopKastPenalty,
+            learned.BudgetHinge,
+        )
     },
 }
 

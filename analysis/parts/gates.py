@@ -106,6 +106,7 @@ class MaskGate(Gate):
         self.grid = grid
         # The mask has the weight's dtype: a bool operand would be converted inside every product.
         self.register_buffer("mask", torch.ones(shape))
+        self.share: nn.Module | None = None  # hands the scores' gradient on to a learned share too
         self.held: torch.Tensor | None = None
 
     def widen(self) -> None:
@@ -115,9 +116,10 @@ class MaskGate(Gate):
     def forward(self, raw: torch.Tensor) -> torch.Tensor:
         """Returns M * W, same shape as the stored parameter."""
         weight = self.effective(raw)
-        if self.scores is None and self.reach is None:
+        scores = self.scores if self.share is None else self.share(self.scores)
+        if scores is None and self.reach is None:
             return weight * self.mask
-        result: torch.Tensor = StraightThrough.apply(weight, self.scores, self.mask, self.grid, self.reach)
+        result: torch.Tensor = StraightThrough.apply(weight, scores, self.mask, self.grid, self.reach)
         return result
 
     def final(self, raw: torch.Tensor) -> torch.Tensor:

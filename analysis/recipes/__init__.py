@@ -10,6 +10,7 @@ from analysis.recipes import (
     gradient_flow,
     l0,
     magnitude,
+    mlpruning,
     movement,
     pins,
     powerprop,
@@ -34,6 +35,7 @@ RECIPES: dict[str, Recipe] = {
         powerprop.RECIPE,
         compute_optimal.RECIPE,
         extrapolation.RECIPE,
+        mlpruning.RECIPE,
     )
 }
 

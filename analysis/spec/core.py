@@ -11,6 +11,8 @@ from analysis.errors import SpecError
 from analysis.parts.base import Part, knob
 from analysis.parts.floor import GlobalCut, GlobalWithFloor
 from analysis.parts.flow import Flow
+from analysis.parts.learned import BudgetHinge, LearnedKeep
+from analysis.parts.levels import MultiLevel
 from analysis.parts.lookahead import Extrapolation
 from analysis.parts.losses import LogitDistillation, Penalty, Task
 from analysis.parts.matching import AttentionDistillation, HiddenDistillation, SoftTargets
@@ -101,8 +103,8 @@ class LineUp:
     """One part per slot."""
 
     score: Score | Flow | Sensitivity
-    units: Units
-    select: Select | TopKast | GlobalWithFloor | GlobalCut
+    units: Units | MultiLevel
+    select: Select | TopKast | GlobalWithFloor | GlobalCut | LearnedKeep
     schedule: Schedule
     reparam: Reparam
     optimizer: Optimizer
@@ -111,7 +113,7 @@ class LineUp:
     distillation: LogitDistillation | SoftTargets | SelfDistillation | None = None
     hidden: HiddenDistillation | None = None
     attention: AttentionDistillation | None = None
-    penalty: Penalty | None = None
+    penalty: Penalty | BudgetHinge | None = None
 
     def __post_init__(self) -> None:
         combinations.check(self)
