@@ -285,7 +285,9 @@ class Pruner:
     def _every_mask(self) -> list[torch.Tensor]:
         reaches = [g.reach for g in self.gates if g.reach is not None]
         chosen = [s.chosen for s in self.shares if s is not None]
-        return [g.mask for g in self.gates] + [b.mask for b in self.biases if b is not None] + reaches + chosen
+        return (
+            [g.mask for g in self.gates] + [b.mask for b in self.biases if b is not None] + reaches + chosen
+        )
 
     @torch.no_grad()
     def finalise(self) -> None:

@@ -61,7 +61,7 @@ def choose(pruner: Pruner, scores: Sequence[torch.Tensor], value: float) -> list
     """
     select = pruner.lineup.select
     if isinstance(select, LearnedKeep):
-        thetas = [float(t) for t in thetas_of(pruner)]
+        thetas = [float(t.detach()) for t in thetas_of(pruner)]
         return select.choose(scores, thetas, [g.multiple for g in pruner.groups])
     return select.choose(scores, value, [g.weights for g in pruner.groups])
 

@@ -164,6 +164,15 @@ class BudgetHinge(Part):
         20000.0, "lambda while everything is kept; it falls with the excess", low=0, high=1e9, log=True
     )
 
+    least: float = knob(
+        50.0,
+        "lambda falls no further while p is 0.0173 or more above t; 50 takes tens of thousands of steps to "
+        "close the gap",
+        low=0,
+        high=1e9,
+        log=True,
+    )
+
     title: ClassVar[str] = "hinge on the budget of weights"
     needs_teacher: ClassVar[bool] = False
     needs_scores: ClassVar[bool] = True
@@ -183,4 +192,5 @@ class BudgetHinge(Part):
         excess = (expected_share(ctx.budget) - ctx.budget.target).clamp(min=0).square()
         if ctx.budget.target >= 1:
             return excess
-        return hinge_weight(float(excess.detach()), ctx.budget.target, self.strength) * excess
+        slack = float(excess.detach())
+        return hinge_weight(slack, ctx.budget.target, self.strength, self.least) * excess

@@ -31,7 +31,9 @@ class MultiLevel(Part):
     """
 
     level: str = knob(
-        "heads and rows", "what is a unit: structures of a layer, or tiles", choices=("heads and rows", "tiles")
+        "heads and rows",
+        "what is a unit: structures of a layer, or tiles",
+        choices=("heads and rows", "tiles"),
     )
     tile: int = knob(32, "side of a tile", unit="rows", low=1, high=65536)
     round_up: bool = knob(True, "keep rows and neurons in multiples of the tile's side")

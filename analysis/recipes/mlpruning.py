@@ -25,7 +25,7 @@ RECIPE = Recipe(
     lineup=LineUp(
         score=Movement(lr=0.05),
         units=MultiLevel(tile=16),
-        select=LearnedKeep(),
+        select=LearnedKeep(pace=2.0),
         schedule=Constant(),
         reparam=MaskedUnits(),
         optimizer=AdamW(lr=3e-5),
@@ -33,7 +33,7 @@ RECIPE = Recipe(
         distillation=LogitDistillation(weight=0.9, temperature=2.0),
         hidden=HiddenDistillation(weight=0.9),
         attention=KeptHeadsDistillation(weight=0.9),
-        penalty=BudgetHinge(),
+        penalty=BudgetHinge(least=2000.0),  # in hundreds of steps Adam would stop short with the published 50
     ),
     keep=0.2,
     stages=(

@@ -36,7 +36,9 @@ def check(parts: LineUp) -> None:
 def _learned(parts: LineUp) -> None:
     """Parts that need a score with a gradient of its own."""
     for slot in ("select", "reparam"):
-        needs_learned = isinstance(getattr(parts, slot), SigmoidThreshold | OpenGate | LearnedKeep | HardConcrete)
+        needs_learned = isinstance(
+            getattr(parts, slot), SigmoidThreshold | OpenGate | LearnedKeep | HardConcrete
+        )
         if needs_learned and not parts.score.learned:
             raise SpecError(
                 f"{slot} is {type(getattr(parts, slot)).__name__}, which needs a learned score, but the "

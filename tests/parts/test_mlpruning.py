@@ -186,17 +186,19 @@ def test_m7_rounding_up_revives_the_best_of_the_pruned() -> None:
     assert scores[revived].min() > scores[~rounded].max()
 
 
-@given(
-    st.integers(1, 12), st.integers(1, 12), st.integers(1, 5), st.integers(0, 2**31 - 1)
-)
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 5), st.integers(0, 2**31 - 1))
 def test_m8_windows_spread_and_collect_adjointly(rows: int, cols: int, side: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    own = [torch.randperm(n, generator=generator)[: max(1, n // 2)].sort().values.tolist() for n in (rows, cols)]
+    own = [
+        torch.randperm(n, generator=generator)[: max(1, n // 2)].sort().values.tolist() for n in (rows, cols)
+    ]
     grid = Window(*own, side)
     units = torch.randn(grid[0] * grid[1], generator=generator, dtype=torch.float64)
     values = torch.randn(rows, cols, generator=generator, dtype=torch.float64)
     spread = expand(units, grid, rows, cols)
-    assert (spread * values).sum().item() == pytest.approx((units * reduce(values, grid)).sum().item(), abs=1e-12)
+    assert (spread * values).sum().item() == pytest.approx(
+        (units * reduce(values, grid)).sum().item(), abs=1e-12
+    )
     inside = torch.zeros(rows, cols, dtype=torch.bool)
     inside[torch.tensor(own[0])[:, None], torch.tensor(own[1])] = True
     every = expand(torch.ones(len(units), dtype=torch.bool), grid, rows, cols)
@@ -244,9 +246,7 @@ def test_attention_is_compared_where_a_head_is_left() -> None:
     torch.manual_seed(0)
     mine, theirs = (tuple(torch.rand(2, 3, 4, 4).softmax(-1) for _ in range(2)) for _ in range(2))
     kept = [torch.tensor([True, False, True]), torch.tensor([False, False, True])]
-    ctx = dataclasses.replace(
-        context(None), attentions=mine, attentions_teacher=theirs, heads=lambda: kept
-    )
+    ctx = dataclasses.replace(context(None), attentions=mine, attentions_teacher=theirs, heads=lambda: kept)
     wanted = sum((a[:, k] - b[:, k]).square().mean() for a, b, k in zip(mine, theirs, kept, strict=True))
     assert KeptHeadsDistillation().value(ctx).item() == pytest.approx(float(wanted), rel=1e-5)
     every = AttentionDistillation().value(ctx)
@@ -254,7 +254,9 @@ def test_attention_is_compared_where_a_head_is_left() -> None:
     none = dataclasses.replace(ctx, heads=lambda: [torch.zeros(3, dtype=torch.bool)] * 2)
     assert KeptHeadsDistillation().value(none) == 0
     with pytest.raises(SpecError, match="teacher with as many heads"):
-        KeptHeadsDistillation().value(dataclasses.replace(ctx, attentions_teacher=tuple(t[:, :2] for t in theirs)))
+        KeptHeadsDistillation().value(
+            dataclasses.replace(ctx, attentions_teacher=tuple(t[:, :2] for t in theirs))
+        )
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ def test_fingerprints_do_not_change() -> None:
         "powerprop": "00ca9535",
         "compute_optimal": "318279bf",
         "extrapolation": "29c94c09",
+        "mlpruning": "73dc2693",
     }
 
 
