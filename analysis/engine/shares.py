@@ -1,4 +1,4 @@
-"""How much every group keeps, where that is learned: attaching it, choosing by it, what a penalty sees of it."""
+"""How much every group keeps, where that is learned: attaching, training, choosing by it, and reporting."""
 
 from __future__ import annotations
 

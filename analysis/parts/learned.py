@@ -154,8 +154,8 @@ class BudgetHinge(Part):
     """Pulls the learned shares down while the weights they keep are over the budget, and lets go below it.
 
     R = max(p - t, 0)**2 with p the expected share and t the target; the term is lambda * R with lambda =
-    max(strength * R / (1 - t)**2, 50), 10 for R < 3e-4, through which no gradient flows. Nothing pulls back up
-    when p is below t.
+    max(strength * R / (1 - t)**2, least), 10 for R < 3e-4, through which no gradient flows. Nothing pulls
+    back up when p is below t.
     Source: Yao, Ma, Shen, Keutzer, Mahoney 2021, arXiv:2105.14636v1.
     """
 
@@ -186,8 +186,8 @@ class BudgetHinge(Part):
         """
         if ctx.budget is None:
             raise SpecError(
-                "penalty is BudgetHinge, which pulls on learned shares, but the selection learns none; choose "
-                "the select LearnedKeep, or another penalty."
+                "penalty is BudgetHinge, which pulls on learned shares, but the selection learns none; "
+                "choose the select LearnedKeep, or another penalty."
             )
         excess = (expected_share(ctx.budget) - ctx.budget.target).clamp(min=0).square()
         if ctx.budget.target >= 1:

@@ -54,8 +54,8 @@ class MultiLevel(Part):
         except SpecError as error:
             names = ", ".join(f"{s.name} ({s.role})" for s in shapes[:6])
             raise SpecError(
-                "units is MultiLevel at the level 'heads and rows', which needs separate query, key and value "
-                "weights with equally many heads, an attention output, and weights into and out of a "
+                "units is MultiLevel at the level 'heads and rows', which needs separate query, key and "
+                "value weights with equally many heads, an attention output, and weights into and out of a "
                 f"feed-forward layer; the model's first prunable weights are {names}: choose the units "
                 "Weight or Block, or another model."
             ) from error

@@ -19,8 +19,8 @@ RECIPE = Recipe(
     title="MLPruning",
     paper="Yao, Ma, Shen, Keutzer, Mahoney 2021, arXiv:2105.14636v1 (later rewritten as LEAP)",
     summary=(
-        "Every group of heads, rows and then tiles learns what share of itself it keeps, within one budget of "
-        "weights; each step is taught by the model before it, down to its attention maps."
+        "Every group of heads, rows and then tiles learns what share of itself it keeps, within one budget "
+        "of weights; each step is taught by the model before it, down to its attention maps."
     ),
     lineup=LineUp(
         score=Movement(lr=0.05),

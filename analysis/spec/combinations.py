@@ -130,7 +130,7 @@ def _shared(parts: LineUp) -> None:
     if learns and not pulls:
         name = type(parts.penalty).__name__ if parts.penalty is not None else "empty"
         raise SpecError(
-            f"select is LearnedKeep, whose shares only a BudgetHinge brings to the keep that is asked for, but "
+            "select is LearnedKeep, whose shares only a BudgetHinge brings to the keep asked for, but "
             f"penalty is {name}; choose the penalty BudgetHinge, or another select."
         )
     if isinstance(parts.units, MultiLevel) and isinstance(parts.reparam, HardConcrete):

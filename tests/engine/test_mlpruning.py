@@ -268,7 +268,7 @@ def test_shares_are_trained_beside_the_scores(launch: Launch) -> None:
 
 
 def test_asking_for_less_or_pulling_harder_keeps_less(launch: Launch) -> None:
-    """The penalty adapts itself, no controller does: what is kept is monotone in the keep and in its strength."""
+    """The penalty adapts itself, without a controller: what is kept is monotone in keep and in its weight."""
 
     def kept(**settings: Any) -> float:
         path = launch(steps=60, score__lr=0.4, training__evaluations=0, **settings)

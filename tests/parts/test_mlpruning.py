@@ -1,4 +1,4 @@
-"""MLPruning: learned shares, the budget and its hinge, units of two levels and tiles, against worked numbers."""
+"""MLPruning: learned shares, the budget and its hinge, units of two levels, against worked numbers."""
 
 from __future__ import annotations
 
