@@ -35,7 +35,13 @@ LAW: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 # What the server imports; none of it may pull in torch, whatever the file that asks for it says.
 # Gates are torch modules, LARS a torch optimizer; parts import them only when a worker asks for one.
-WORKER_ONLY = {"analysis.parts.gates", "analysis.parts.lars", "analysis.parts.lowrank_gate"}
+WORKER_ONLY = {
+    "analysis.parts.concrete_gate",
+    "analysis.parts.gates",
+    "analysis.parts.lars",
+    "analysis.parts.lowrank_gate",
+    "analysis.parts.shares",
+}
 SERVER_ROOMS = ("spec", "parts", "recipes", "store", "frames", "figures", "ui", "shell")
 
 

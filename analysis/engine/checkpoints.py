@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from analysis.engine import held
 from analysis.engine.setup import Setup
 
 SHARE = 50  # checkpoints come sooner than asked where they cost less than one part in so many of the time
@@ -45,7 +46,7 @@ class Saver:
             "maps": s.maps.state_dict(),
             "model": s.model.state_dict(),
             "optimizer": s.optimizer.state_dict(),
-            "pruner": s.pruner.memory(),
+            "pruner": held.memory(s.pruner),
             "tutor": s.tutor.memory() if s.tutor else None,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -87,7 +88,7 @@ def load(folder: Path, s: Setup) -> dict[str, Any] | None:
     s.maps.load_state_dict(state.get("maps", {}))
     s.optimizer.load_state_dict(state["optimizer"])
     # Checkpoints of earlier versions hold the count alone.
-    s.pruner.recall(state.get("pruner") or {"kept": state["kept"], "cut": None, "states": []})
+    held.recall(s.pruner, state.get("pruner") or {"kept": state["kept"], "cut": None, "states": []})
     torch.set_rng_state(state["rng"])
     if state["cuda_rng"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda_rng"])

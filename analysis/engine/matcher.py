@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from analysis.errors import SpecError
+from analysis.parts.grids import ATTENTION
 from analysis.parts.matching import HiddenDistillation
 from analysis.spec import LineUp
+
+if TYPE_CHECKING:
+    from analysis.engine.pruner import Pruner
 
 
 def projections(
@@ -75,6 +79,22 @@ def wanted(parts: LineUp) -> dict[str, bool]:
     """The arguments by which a forward pass returns what the losses look at."""
     asked = {"output_hidden_states": parts.hidden, "output_attentions": parts.attention}
     return {name: True for name, part in asked.items() if part is not None}
+
+
+def heads_left(pruner: Pruner) -> list[torch.Tensor]:
+    """Which heads are left in every layer: those of whose query, key and value something is.
+
+    A head without query or key looks everywhere alike, so that its map says nothing.
+
+    Returns:
+        bool of shape [heads], one per layer in order; empty where heads are not told apart.
+    """
+    found: dict[int, torch.Tensor] = {}
+    for site, gate in zip(pruner.sites, pruner.gates, strict=True):
+        if site.role in ATTENTION[:3] and site.heads and gate.mask.shape[0] % site.heads == 0:
+            left = gate.mask.view(site.heads, -1).any(1)
+            found[site.layer] = found[site.layer] & left if site.layer in found else left
+    return list(found.values())
 
 
 def inside(out: Any) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:

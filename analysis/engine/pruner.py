@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from analysis.engine import factors, scoring
+from analysis.engine import factors, scoring, shares
 from analysis.engine.measure import Measurer
 from analysis.engine.sites import Site
 from analysis.errors import SpecError
-from analysis.parts.gates import BiasGate, HardConcreteGate, MaskGate
+from analysis.parts.concrete_gate import HardConcreteGate
+from analysis.parts.gates import BiasGate, MaskGate
 from analysis.parts.losses import Reach
 from analysis.parts.reparam import HardConcrete
 from analysis.parts.schedules import settled
-from analysis.parts.units import Group, Member, expand
+from analysis.parts.shares import Share
+from analysis.parts.units import Group, Member, Window, expand
 from analysis.spec import LineUp
-
-
-@dataclass(frozen=True)
-class Held:
-    """Masks, count and scores of a moment, to be put back after a look at other ones."""
-
-    masks: list[torch.Tensor]
-    kept: int
-    cut: float | None
-    states: list[torch.Tensor | None]
 
 
 @dataclass
@@ -45,6 +36,7 @@ class Pruner:
         keep: fraction of units to keep at the end, in (0, 1].
         groups: the units, in groups that are ranked together; a site that is in none is never cut.
         states: per group, the learned scores, or what a score that is not learned drew at the start, or None.
+        shares: per group, what it learns of how much it keeps; None where that is given.
         gates: the parametrization of each site's weight.
         biases: the parametrization of each site's bias where biases are masked, None per site otherwise.
         kept: prunable weights kept by the current masks.
@@ -61,6 +53,7 @@ class Pruner:
     keep: float
     groups: list[Group] = field(default_factory=list)
     states: list[torch.Tensor | None] = field(default_factory=list)
+    shares: list[Share | None] = field(default_factory=list)
     gates: list[MaskGate | HardConcreteGate] = field(default_factory=list)
     biases: list[BiasGate | None] = field(default_factory=list)
     kept: int = 0
@@ -91,7 +84,7 @@ class Pruner:
         Raises:
             SpecError: the model has no such units, or the gates cannot reach all of a unit.
         """
-        pruner = cls(sites, lineup, keep, lineup.units.groups([s.shape for s in sites]))
+        pruner = cls(sites, lineup, keep, lineup.units.groups(shares.shapes_left(sites, held)))
         follows = {g.kind for g in pruner.groups for m in g.members if not m.ranks}
         if follows and isinstance(lineup.reparam, HardConcrete):
             raise SpecError(
@@ -106,6 +99,7 @@ class Pruner:
             state = state.to(device) if state is not None else None
             learned = state is not None and lineup.score.learned
             pruner.states.append(nn.Parameter(state) if learned else state)  # type: ignore[arg-type]
+            pruner.shares.append(shares.share_of(lineup.select, group, device))
         for i, site in enumerate(sites):
             pruner._attach_site(i, site)
         pruner.total = sum(g.mask.numel() for g in pruner.gates)
@@ -131,12 +125,14 @@ class Pruner:
         )
         if own and self.lineup.select.explores and isinstance(gate, MaskGate):
             gate.widen()
+        if own and own[1].ranks and isinstance(gate, MaskGate):
+            gate.share = self.shares[own[0]]
         self.gates.append(gate.to(weight.device))
         parametrize.register_parametrization(site.module, "weight", gate, unsafe=True)
         factors.take(site, gate)
         bias = getattr(site.module, "bias", None)
         rows = self.lineup.reparam.masks_biases and own is not None and own[1].biased and bias is not None
-        self.biases.append(BiasGate(len(bias)).to(weight.device) if rows and bias is not None else None)
+        self.biases.append(shares.bias_gate(bias, gate, self.lineup.reparam) if rows else None)
         if self.biases[-1] is not None:
             parametrize.register_parametrization(site.module, "bias", self.biases[-1], unsafe=True)
 
@@ -169,11 +165,15 @@ class Pruner:
         return [site.weight for site, gate in zip(self.sites, self.gates, strict=True) if gate.decays]
 
     def scores(self, i: int) -> torch.Tensor:
-        """The current score of every weight of site i, shape of its weight; NaN where nothing is ranked."""
+        """The current score of every weight of site i, shape of its weight; NaN where nothing is ranked, the
+        lowest of the site where a weight lies outside the window of its units.
+        """
         own = self._group_of(i)
         if own is None:
             return torch.full_like(self.gates[i].mask, math.nan)
-        return self._spread(scoring.current(self, own[0]), own[1]).to(torch.float32)
+        units = scoring.current(self, own[0])
+        low = units.min() if isinstance(own[1].grid, Window) else 0
+        return (self._spread(units - low, own[1]) + low).to(torch.float32)
 
     def _spread(self, units: torch.Tensor, member: Member) -> torch.Tensor:
         shape = self.gates[member.site].mask.shape
@@ -204,8 +204,7 @@ class Pruner:
         else:
             scores = [scoring.living(self, g) for g in range(len(self.groups))]
         self.cut = value
-        last = value == self.lineup.select.span(self.keep)[1]
-        self.write(self.lineup.select.pick(scores, value, self.groups, last))
+        self.write(shares.choose(self, scores, value))
         self._write_reach(self.lineup.select.reach(scores, value))
 
     def _write_reach(self, chosen: Sequence[torch.Tensor] | None) -> None:
@@ -225,7 +224,9 @@ class Pruner:
         cut = 0
         reach = Counter(m.site for group in self.groups for m in group.members)
         crossed: dict[int, torch.Tensor] = {}  # sites that lose rows to one group and columns to another
-        for group, choice in zip(self.groups, chosen, strict=True):
+        for group, choice, share in zip(self.groups, chosen, self.shares, strict=True):
+            if share is not None:
+                share.chosen.copy_(choice)
             kept = int(np.count_nonzero(choice.cpu().numpy()))  # ten times as fast as torch's count
             for member in group.members:
                 mask, site = self._spread(choice, member), member.site
@@ -251,43 +252,6 @@ class Pruner:
     def masks(self) -> list[torch.Tensor]:
         """Copies of the current masks, bool, one per site."""
         return [g.mask.bool() for g in self.gates]
-
-    def hold(self) -> Held:
-        """The current masks, count and scores, to be put back after a look at other ones."""
-        return Held([m.clone() for m in self._every_mask()], self.kept, self.cut, list(self.states))
-
-    def put_back(self, held: Held) -> None:
-        """Restores what ``hold`` returned; selecting anew instead would see scores that have moved since."""
-        for mask, old in zip(self._every_mask(), held.masks, strict=True):
-            mask.copy_(old)
-        self.kept, self.cut, self.states = held.kept, held.cut, list(held.states)
-
-    def memory(self) -> dict[str, Any]:
-        """What a checkpoint must hold beside the model: masks and learned scores are part of that one."""
-        score = self.lineup.score
-        looks = score.on_demand or score.observes or score.watches
-        own = [s if looks else None for s in self.states]
-        return {"kept": self.kept, "cut": self.cut, "states": own}
-
-    def recall(self, memory: Mapping[str, Any]) -> None:
-        """Restores what ``memory`` returned."""
-        self.kept, self.cut = memory["kept"], memory["cut"]
-        for g, state in enumerate(memory["states"]):
-            if state is not None:
-                self.states[g] = state.to(self.sites[0].weight.device)
-
-    def _every_mask(self) -> list[torch.Tensor]:
-        reaches = [g.reach for g in self.gates if g.reach is not None]
-        return [g.mask for g in self.gates] + [b.mask for b in self.biases if b is not None] + reaches
-
-    def thresholds(self) -> list[float]:
-        """The lowest score that is kept, per site; NaN where nothing is cut or nothing kept."""
-        found = []
-        for i, gate in enumerate(self.gates):
-            mask = gate.mask.bool()
-            whole = bool(mask.all()) or not bool(mask.any())
-            found.append(math.nan if whole else float(self.scores(i)[mask].min()))
-        return found
 
     @torch.no_grad()
     def finalise(self) -> None:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch.nn.utils import parametrize
 
-from analysis.engine import factors, finish, terms
+from analysis.engine import factors, finish, held, shares, terms
 from analysis.engine.diary import Diary
 from analysis.engine.evaluate import evaluate
 from analysis.engine.setup import Setup
@@ -61,6 +61,7 @@ def report(
         flips=flips,
         **({"graft": s.graft.rate} if s.graft is not None else {}),
         **factors.residuals(s),
+        **shares.told(s.pruner),
     )
     return now
 
@@ -82,7 +83,7 @@ def glance(s: Setup, step: int, diary: Diary) -> None:
     """
     now = s.pruner.scheduled(min(1.0, step / s.spec.training.steps))
     cuts = ("current",) if now == s.pruner.scheduled(1.0) else ("current", "final")
-    held = s.pruner.hold()
+    before = held.hold(s.pruner)
     for cut in cuts:
         if cut == "final":
             s.pruner.refresh(1.0)
@@ -91,5 +92,5 @@ def glance(s: Setup, step: int, diary: Diary) -> None:
         diary.write("eval", s.leg.first + step, **finish.scored(s, "validation", found, len(s.glance), cut))
         if cut == "current" and s.tutor is not None:
             s.tutor.consider(found.value, step / s.spec.training.steps, s.model, s.pruner)
-    s.pruner.put_back(held)
+    held.put_back(s.pruner, before)
     s.model.train()

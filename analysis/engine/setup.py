@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from analysis.engine import grafting, matcher, models, refill
+from analysis.engine import grafting, matcher, models, refill, shares
 from analysis.engine.data import TaskData, load_task
 from analysis.engine.guiding import Guide, guide_of
 from analysis.engine.hardware import device_of, precision_of
@@ -217,14 +217,16 @@ def freeze_embeddings(model: nn.Module) -> None:
 
 def _optimizer(spec: RunSpec, model: nn.Module, pruner: Pruner, maps: nn.ModuleDict) -> torch.optim.Optimizer:
     scores = pruner.learned_scores()
-    own = {id(s) for s in scores}
+    own = {id(s) for s in [*scores, *shares.thetas_of(pruner)]}
     trained = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
     trained += list(maps.parameters())
     score_lr = float(getattr(spec.parts.score, "lr", spec.parts.optimizer.lr))
     by_gates = {id(p) for p in pruner.decaying()}
     decayed = [p for p in trained if p.ndim >= 2 and id(p) not in by_gates]
     undecayed = [p for p in trained if p.ndim < 2 or id(p) in by_gates]
-    return spec.parts.optimizer.build(decayed, undecayed, scores, score_lr)
+    made = spec.parts.optimizer.build(decayed, undecayed, scores, score_lr)
+    shares.train(made, spec.parts.select, pruner, score_lr)
+    return made
 
 
 def _lookahead(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -124,8 +125,18 @@ def write(run: Path, number: int, pruner: Pruner, start: list[torch.Tensor], poi
 
     planes = _planes(start, weights, scores, masks)
     planes["sites"] = np.array(names)
-    planes["threshold"] = np.array(pruner.thresholds(), dtype=np.float32)
+    planes["threshold"] = np.array(_thresholds(pruner), dtype=np.float32)
     arrays.save_planes(run / "histograms" / f"{number:06d}.npz", planes)
+
+
+def _thresholds(pruner: Pruner) -> list[float]:
+    """The lowest score that is kept, per site; NaN where nothing is cut or nothing kept."""
+    found = []
+    for i, gate in enumerate(pruner.gates):
+        mask = gate.mask.bool()
+        whole = bool(mask.all()) or not bool(mask.any())
+        found.append(math.nan if whole else float(pruner.scores(i)[mask].min()))
+    return found
 
 
 def _planes(

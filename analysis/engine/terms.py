@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from analysis.engine import factors, matcher
+from analysis.engine import factors, matcher, shares
 from analysis.engine.evaluate import TARGETS
 from analysis.engine.setup import Setup
 from analysis.engine.tasks_token import IGNORED
@@ -47,6 +47,8 @@ def losses(s: Setup, indices: np.ndarray, step: int = 0) -> dict[str, torch.Tens
         attentions=attentions,
         attentions_teacher=attentions_teacher,
         tokens=real.bool() if real is not None and real.ndim == 2 else None,
+        budget=shares.budget(s.pruner),
+        heads=lambda: matcher.heads_left(s.pruner),
         project=lambda k, state: s.maps[str(k)](state) if str(k) in s.maps else state,
     )
     parts = s.spec.parts

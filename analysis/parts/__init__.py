@@ -7,6 +7,9 @@ from analysis.parts import (
     floor,
     flow,
     graft,
+    kept_heads,
+    learned,
+    levels,
     lookahead,
     losses,
     lowrank,
@@ -42,7 +45,15 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
     },
     "units": {
         c.__name__: c
-        for c in (units.Weight, units.Block, units.Row, units.Column, units.Structure, lowrank.Component)
+        for c in (
+            units.Weight,
+            units.Block,
+            units.Row,
+            units.Column,
+            units.Structure,
+            levels.MultiLevel,
+            lowrank.Component,
+        )
     },
     "select": {
         c.__name__: c
@@ -55,6 +66,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
             floor.GlobalWithFloor,
             floor.GlobalCut,
             budget.ParameterBudget,
+            learned.LearnedKeep,
         )
     },
     "schedule": {
@@ -73,6 +85,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
         for c in (
             reparam.Masked,
             reparam.MaskedRows,
+            learned.MaskedUnits,
             reparam.Zeroed,
             reparam.SignedPower,
             reparam.HardConcrete,
@@ -95,7 +108,7 @@ LOSSES: dict[str, dict[str, type[Part]]] = {
         )
     },
     "hidden": {c.__name__: c for c in (matching.HiddenDistillation,)},
-    "attention": {c.__name__: c for c in (matching.AttentionDistillation,)},
+    "attention": {c.__name__: c for c in (matching.AttentionDistillation, kept_heads.KeptHeadsDistillation)},
     "penalty": {
         c.__name__: c
         for c in (
@@ -104,6 +117,7 @@ LOSSES: dict[str, dict[str, type[Part]]] = {
             losses.GatePenalty,
             losses.TopKastPenalty,
             lowrank.Perturbation,
+            learned.BudgetHinge,
         )
     },
 }

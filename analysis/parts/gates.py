@@ -9,14 +9,13 @@ from torch import nn
 
 from analysis.errors import SpecError
 from analysis.parts.reparam import (
-    HardConcrete,
     SignedPower,
     power_slope,
     power_step,
     signed_power,
     signed_root,
 )
-from analysis.parts.units import expand, reduce
+from analysis.parts.units import reduce
 
 
 class StraightThrough(torch.autograd.Function):
@@ -107,6 +106,7 @@ class MaskGate(Gate):
         self.grid = grid
         # The mask has the weight's dtype: a bool operand would be converted inside every product.
         self.register_buffer("mask", torch.ones(shape))
+        self.share: nn.Module | None = None  # hands the scores' gradient on to a learned share too
         self.held: torch.Tensor | None = None
 
     def widen(self) -> None:
@@ -116,9 +116,10 @@ class MaskGate(Gate):
     def forward(self, raw: torch.Tensor) -> torch.Tensor:
         """Returns M * W, same shape as the stored parameter."""
         weight = self.effective(raw)
-        if self.scores is None and self.reach is None:
+        scores = self.scores if self.share is None else self.share(self.scores)
+        if scores is None and self.reach is None:
             return weight * self.mask
-        result: torch.Tensor = StraightThrough.apply(weight, self.scores, self.mask, self.grid, self.reach)
+        result: torch.Tensor = StraightThrough.apply(weight, scores, self.mask, self.grid, self.reach)
         return result
 
     def final(self, raw: torch.Tensor) -> torch.Tensor:
@@ -251,49 +252,3 @@ class BiasGate(nn.Module):
     def forward(self, bias: torch.Tensor) -> torch.Tensor:
         """Returns the bias with zeros at dead rows, shape [rows]."""
         return bias * self.mask
-
-
-def hard_concrete(scores: torch.Tensor, uniform: torch.Tensor | None = None) -> torch.Tensor:
-    """The hard-concrete gate.
-
-    Args:
-        scores: gate logits S, any shape.
-        uniform: samples in (0, 1) of the same shape while training, None for the deterministic gate.
-
-    Returns:
-        gates in [0, 1], same shape.
-    """
-    c = HardConcrete
-    s = scores if uniform is None else (uniform.log() - (1 - uniform).log() + scores) / c.temperature
-    return (torch.sigmoid(s) * (c.high - c.low) + c.low).clamp(0, 1)
-
-
-class HardConcreteGate(Gate):
-    """Multiplies a weight by a gate in [0, 1], one per unit; the mask only records which gates are open at
-    evaluation.
-    """
-
-    in_place: bool = False
-
-    def __init__(self, scores: nn.Parameter, shape: torch.Size, grid: tuple[int, int]) -> None:
-        super().__init__()
-        self.scores = scores
-        self.grid = grid
-        self.register_buffer("mask", torch.ones(shape))
-
-    def _spread(self, gates: torch.Tensor) -> torch.Tensor:
-        rows = self.mask.shape[0]
-        return expand(gates, self.grid, rows, self.mask.numel() // rows).reshape(self.mask.shape)
-
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """Returns gate * W, same shape as the weight; a fresh gate at every training forward."""
-        if not self.training:
-            return weight * self._spread(hard_concrete(self.scores))
-        uniform = torch.empty_like(self.scores).uniform_(1e-4, 1 - 1e-4)
-        return weight * self._spread(hard_concrete(self.scores, uniform))
-
-    def final(self, weight: torch.Tensor) -> torch.Tensor:
-        """Returns the weight that is exported: multiplied by its deterministic gate, which need not be 0 or
-        1.
-        """
-        return weight * self._spread(hard_concrete(self.scores))

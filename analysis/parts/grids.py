@@ -4,7 +4,7 @@ A group is a set of units of one kind in one layer, such as the heads of layer 3
 weights of one or several sites: a head is a piece of the rows of query, key and value, and a piece of the
 columns of the attention output. All of that is said by one pair of numbers per site, the grid: into how many
 pieces its rows and its columns are cut. ``expand`` and ``reduce`` follow from the grid and are each other's
-adjoint.
+adjoint. A ``Window`` is a grid over some rows and columns of a site alone.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Shape:
         norm: whether a batch norm scales and shifts its outputs one by one.
         reads: name of the convolution in the same block whose filters, and nothing else, are its input
             channels; "" for none.
+        left: rows and columns in which an earlier stage has left anything; None for all.
     """
 
     name: str
@@ -46,6 +47,46 @@ class Shape:
     bias: bool = False
     norm: bool = False
     reads: str = ""
+    left: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+
+
+class Window(tuple[int, int]):
+    """A grid of tiles over some rows and columns of a site, as if the others were not there.
+
+    Where the side of a tile does not divide them, the last tiles are as small as what is left over. Weights
+    outside belong to no unit.
+
+    Args:
+        rows: numbers of the rows, in the order in which they are tiled.
+        cols: numbers of the columns.
+        side: rows and columns of a tile.
+    """
+
+    rows: torch.Tensor
+    cols: torch.Tensor
+    side: int
+
+    def __new__(cls, rows: Sequence[int], cols: Sequence[int], side: int) -> Window:
+        """Returns the number of tiles downwards and across, as a grid is written."""
+        made = super().__new__(cls, (-(-len(rows) // side), -(-len(cols) // side)))
+        made.rows, made.cols, made.side = torch.tensor(rows), torch.tensor(cols), side
+        return made
+
+    def spread(self, units: torch.Tensor, rows: int, cols: int) -> torch.Tensor:
+        """Gives every weight inside the value of its tile and every other one 0, shape [rows, cols]."""
+        table = units.view(*self).repeat_interleave(self.side, 0).repeat_interleave(self.side, 1)
+        whole = units.new_zeros(rows, cols)
+        down, across = self.rows.to(units.device), self.cols.to(units.device)
+        whole[down[:, None], across] = table[: len(down), : len(across)]
+        return whole
+
+    def collect(self, values: torch.Tensor) -> torch.Tensor:
+        """Sums the values of each tile, shape [tiles]; the adjoint of ``spread``."""
+        inside = values[self.rows.to(values.device)][:, self.cols.to(values.device)]
+        (down, across), side = self, self.side
+        short = (0, across * side - inside.shape[1], 0, down * side - inside.shape[0])
+        whole = torch.nn.functional.pad(inside, short) if any(short) else inside
+        return whole.reshape(down, side, across, side).sum((1, 3)).reshape(-1)
 
 
 @dataclass(frozen=True)
@@ -68,7 +109,7 @@ class Group:
 
     Attributes:
         kind: "weights", "blocks", "rows", "columns", "heads", "neurons", "query-key dims", "value dims",
-            "filters" or "channels".
+            "filters", "channels" or "tiles".
         layer: number of the block they live in.
         units: how many there are.
         members: the sites they reach into.
@@ -76,6 +117,7 @@ class Group:
         cost: parameters that disappear with one unit, biases and batch norm included.
         part: "attention", "ffn" or "other".
         heads: attention heads that the units divide into evenly, 0 where they belong to none.
+        multiple: a selection that counts for itself keeps a multiple of so many.
     """
 
     kind: str
@@ -86,6 +128,7 @@ class Group:
     cost: int
     part: str = "other"
     heads: int = 0
+    multiple: int = 1
 
 
 def expand(units: torch.Tensor, grid: tuple[int, int], rows: int, cols: int) -> torch.Tensor:
@@ -98,8 +141,10 @@ def expand(units: torch.Tensor, grid: tuple[int, int], rows: int, cols: int) -> 
         cols: columns of the weight.
 
     Returns:
-        values of shape [rows, cols]; a view where every weight is a unit of its own.
+        values of shape [rows, cols]; a view where every weight is a unit of its own; 0 outside a window.
     """
+    if isinstance(grid, Window):
+        return grid.spread(units, rows, cols)
     down, across = grid
     table = units.view(down, across)
     if down != rows:
@@ -117,6 +162,8 @@ def reduce(values: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     Returns:
         sums, shape [units]; a view where every weight is a unit of its own.
     """
+    if isinstance(grid, Window):
+        return grid.collect(values)
     down, across = grid
     rows, cols = values.shape
     if (down, across) == (rows, cols):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from analysis.lazy import torch
 from analysis.parts.base import Part, knob
 from analysis.parts.reparam import HardConcrete
+
+if TYPE_CHECKING:
+    from analysis.parts.learned import Budget
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,9 @@ class LossContext:
             weights are computed only when a term asks.
         products: gives the sites that are stored as two factors; a function for the same reason.
         step: number of the optimizer step in its stage, from 0.
+        budget: learned shares and what they add up to; None where the selection learns none.
+        heads: gives which heads of every layer are left, bool of shape [heads] each; a function for the same
+            reason.
     """
 
     task: torch.Tensor
@@ -86,6 +92,8 @@ class LossContext:
     attentions_teacher: Sequence[torch.Tensor] = ()
     tokens: torch.Tensor | None = None
     project: Callable[[int, torch.Tensor], torch.Tensor] = _as_it_is
+    budget: Budget | None = None
+    heads: Callable[[], Sequence[torch.Tensor]] = tuple
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from analysis.parts.base import Part, knob
 from analysis.parts.units import Shape
 
 if TYPE_CHECKING:
-    from analysis.parts.gates import HardConcreteGate, MaskGate
+    from analysis.parts.concrete_gate import HardConcreteGate
+    from analysis.parts.gates import MaskGate
 
 
 class Bare(Part):
@@ -214,7 +215,7 @@ class HardConcrete(Bare):
         self, scores: torch.nn.Parameter | None, shape: torch.Size, grid: tuple[int, int]
     ) -> HardConcreteGate:
         """Returns the parametrization module of one site."""
-        from analysis.parts.gates import HardConcreteGate
+        from analysis.parts.concrete_gate import HardConcreteGate
 
         assert scores is not None
         return HardConcreteGate(scores, shape, grid)

@@ -14,6 +14,7 @@ from analysis.parts.grids import (
     Group,
     Member,
     Shape,
+    Window,
     coupled,
     expand,
     filters,
@@ -31,6 +32,7 @@ __all__ = [
     "Structure",
     "Units",
     "Weight",
+    "Window",
     "expand",
     "reduce",
 ]

@@ -11,6 +11,7 @@ from analysis.recipes import (
     grain,
     l0,
     magnitude,
+    mlpruning,
     movement,
     pela,
     pins,
@@ -32,14 +33,15 @@ RECIPES: dict[str, Recipe] = {
         soft_movement.RECIPE,
         l0.RECIPE,
         block_movement.RECIPE,
-        gradient_flow.RECIPE,
+        mlpruning.RECIPE,
         pins.RECIPE,
         grain.RECIPE,
-        powerprop.RECIPE,
-        compute_optimal.RECIPE,
-        extrapolation.RECIPE,
         spd.RECIPE,
         pela.RECIPE,
+        compute_optimal.RECIPE,
+        powerprop.RECIPE,
+        gradient_flow.RECIPE,
+        extrapolation.RECIPE,
     )
 }
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis.errors import SpecError
+from analysis.parts.learned import BudgetHinge, LearnedKeep
+from analysis.parts.levels import MultiLevel
 from analysis.parts.losses import TopKastPenalty
 from analysis.parts.lowrank import Component, LowRank, Perturbation, SingularValue
 from analysis.parts.optim import LARS
@@ -34,12 +36,15 @@ def check(parts: LineUp) -> None:
     _ahead(parts)
     _grafted(parts)
     _factored(parts)
+    _shared(parts)
 
 
 def _learned(parts: LineUp) -> None:
     """Parts that need a score with a gradient of its own."""
     for slot in ("select", "reparam"):
-        needs_learned = isinstance(getattr(parts, slot), SigmoidThreshold | OpenGate | HardConcrete)
+        needs_learned = isinstance(
+            getattr(parts, slot), SigmoidThreshold | OpenGate | LearnedKeep | HardConcrete
+        )
         if needs_learned and not parts.score.learned:
             raise SpecError(
                 f"{slot} is {type(getattr(parts, slot)).__name__}, which needs a learned score, but the "
@@ -169,4 +174,26 @@ def _factored(parts: LineUp) -> None:
         raise SpecError(
             f"reparam is LowRank, whose ranks are fixed matrix by matrix, but select is TopK with scope "
             f"{parts.select.scope!r} and least {parts.select.least}; choose scope=local and least=0."
+        )
+
+
+def _shared(parts: LineUp) -> None:
+    """Learned shares and the penalty that moves them need each other; gates that draw need sites of one."""
+    learns, pulls = isinstance(parts.select, LearnedKeep), isinstance(parts.penalty, BudgetHinge)
+    if pulls and not learns:
+        raise SpecError(
+            "penalty is BudgetHinge, which pulls on learned shares, but select is "
+            f"{type(parts.select).__name__}, which learns none; choose the select LearnedKeep, or another "
+            "penalty."
+        )
+    if learns and not pulls:
+        name = type(parts.penalty).__name__ if parts.penalty is not None else "empty"
+        raise SpecError(
+            "select is LearnedKeep, whose shares only a BudgetHinge brings to the keep asked for, but "
+            f"penalty is {name}; choose the penalty BudgetHinge, or another select."
+        )
+    if isinstance(parts.units, MultiLevel) and isinstance(parts.reparam, HardConcrete):
+        raise SpecError(
+            "units is MultiLevel, where one weight can belong to two units, but reparam is HardConcrete, "
+            "whose gates are drawn site by site; choose the reparam MaskedUnits, or other units."
         )

@@ -13,6 +13,8 @@ from analysis.parts.budget import ParameterBudget
 from analysis.parts.floor import GlobalCut, GlobalWithFloor
 from analysis.parts.flow import Flow
 from analysis.parts.graft import Graft, SoftClasses
+from analysis.parts.learned import BudgetHinge, LearnedKeep
+from analysis.parts.levels import MultiLevel
 from analysis.parts.lookahead import Extrapolation
 from analysis.parts.losses import LogitDistillation, Penalty, Task
 from analysis.parts.lowrank import Component, Perturbation, SingularValue
@@ -106,8 +108,8 @@ class LineUp:
     """One part per slot."""
 
     score: Score | Flow | Sensitivity | Taylor | SingularValue
-    units: Units | Component
-    select: Select | TopKast | NestedTopK | GlobalWithFloor | GlobalCut | ParameterBudget
+    units: Units | MultiLevel | Component
+    select: Select | TopKast | NestedTopK | GlobalWithFloor | GlobalCut | ParameterBudget | LearnedKeep
     schedule: Schedule
     reparam: Reparam
     optimizer: Optimizer
@@ -117,7 +119,7 @@ class LineUp:
     distillation: LogitDistillation | SoftTargets | SoftClasses | SelfDistillation | None = None
     hidden: HiddenDistillation | None = None
     attention: AttentionDistillation | None = None
-    penalty: Penalty | Perturbation | None = None
+    penalty: Penalty | Perturbation | BudgetHinge | None = None
 
     def __post_init__(self) -> None:
         combinations.check(self)

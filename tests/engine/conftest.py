@@ -73,7 +73,10 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # What a recipe needs beside its defaults to fit a model of width 16.
-SMALL: dict[str, dict[str, Any]] = {"block_movement": {"units.rows": 4, "units.cols": 4}}
+SMALL: dict[str, dict[str, Any]] = {
+    "block_movement": {"units.rows": 4, "units.cols": 4},
+    "mlpruning": {"units.tile": 4},
+}
 KEEPS = {"dense": 1.0, "compute_optimal": 0.5}  # of two heads no quarter can be kept; the others keep 0.25
 
 

@@ -12,6 +12,7 @@ import torch
 import transformers as hf
 from torch import nn
 
+from analysis.engine import held
 from analysis.engine.order import batches_from, epoch_batches
 from analysis.engine.pruner import Pruner
 from analysis.engine.setup import freeze_embeddings
@@ -78,14 +79,14 @@ def test_a_look_at_another_cut_leaves_both_masks_of_topkast(model: nn.Module) ->
     )
     pruner = Pruner.attach(find_sites(model), lineup, 0.3, seed=0)
     pruner.refresh(0.4)
-    held = pruner.hold()
+    before = held.hold(pruner)
     reached = [r.reached.clone() for r in pruner.reach()]
     pruner.refresh(1.0)
     for r in pruner.reach():
         kept, reach = int(r.kept.count_nonzero()), int(r.reached.count_nonzero())
         n = r.kept.numel()
         assert (kept, reach) == (math.floor(0.3 * n + 1e-6), math.floor(0.5 * n + 1e-6))
-    pruner.put_back(held)
+    held.put_back(pruner, before)
     assert all(torch.equal(r.reached, old) for r, old in zip(pruner.reach(), reached, strict=True))
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from analysis.parts.gates import HardConcreteGate, MaskGate, StraightThrough, hard_concrete
+from analysis.parts.concrete_gate import HardConcreteGate, hard_concrete
+from analysis.parts.gates import MaskGate, StraightThrough
 from analysis.parts.losses import GatePenalty
 from analysis.parts.reparam import HardConcrete
 from analysis.parts.select import keep_largest

@@ -50,6 +50,7 @@ def test_fingerprints_do_not_change() -> None:
         "spd": "c2880685",
         "grain": "2aafbc8b",
         "pela": "88737688",
+        "mlpruning": "73dc2693",
     }
 
 
