@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from analysis.engine.embedding import LowRankEmbedding
 from analysis.errors import ModelError, SpecError
 from analysis.parts.losses import Product
 from analysis.parts.lowrank import LowRank
@@ -81,7 +82,7 @@ def residuals(s: Setup) -> dict[str, list[float]]:
 
 
 def split(model: nn.Module, wanted: Mapping[str, int]) -> None:
-    """Replaces linear layers by two thinner ones each, in place; the model may live on the meta device.
+    """Puts two factors in place of linear layers and of a table of embeddings; meta models may be given too.
 
     Args:
         model: a model without parametrizations.
@@ -99,6 +100,9 @@ def split(model: nn.Module, wanted: Mapping[str, int]) -> None:
             raise ModelError(
                 f"a {type(model).__name__} has no layer {name} to put two in place of."
             ) from error
+        if isinstance(dense, nn.Embedding):
+            setattr(owner, last, LowRankEmbedding.of(dense, rank))
+            continue
         if not isinstance(dense, nn.Linear):
             raise ModelError(
                 f"{name} of a {type(model).__name__} is a {type(dense).__name__}, whose weight does not lie "

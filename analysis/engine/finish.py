@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.engine import export, removal, snapshots
+from analysis.engine import embedding, export, removal, snapshots
 from analysis.engine.diary import Diary
 from analysis.engine.evaluate import Evaluation, evaluate
 from analysis.engine.setup import Setup
@@ -48,6 +48,7 @@ def finish(s: Setup, path: Path, diary: Diary) -> None:
     picture(s, steps, path, diary)
     diary.write("phase", steps, phase="saving")
     s.pruner.finalise()
+    tables = embedding.fold(s.model)
     diary.write("phase", steps, phase="evaluating")
     results: dict[str, Evaluation] = {}
     for name, split in (("validation", s.data.validation), ("test", s.data.test)):
@@ -55,7 +56,7 @@ def finish(s: Setup, path: Path, diary: Diary) -> None:
         diary.write("eval", steps, **scored(s, name, results[name], len(split), "final"))
     arrays.save_predictions(path / "predictions.parquet", _predictions(s, results))
     export.save(path, s, {name: r.metrics for name, r in results.items()})
-    for kind, event in removal.finish(path, s):
+    for kind, event in removal.finish(path, s, tables):
         diary.write(kind, steps, **event)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +24,37 @@ ROUNDS = 5
 FOLDER = "compact"
 
 
-def finish(path: Path, s: Setup) -> Iterator[tuple[str, dict[str, Any]]]:
+def finish(path: Path, s: Setup, tables: Mapping[str, int]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Removes what the units of a run allow to remove, and counts what the run computed.
 
     Args:
         path: the run's folder.
         s: the run, after its masks were made permanent and its model was exported.
+        tables: name of an embedding that was trained as two factors, to its rank.
 
     Yields:
         kind and fields of each event to be written: "removal" where units can be removed, then "compute".
     """
     dense = compute.example_macs(s, s.model)
-    if s.spec.parts.units.removable:
-        yield "removal", remove(path, s)
+    if s.spec.parts.units.removable or tables:
+        yield "removal", remove(path, s, tables)
     yield "compute", compute.of_run(s, dense, compute.example_macs(s, s.model))
 
 
-def remove(path: Path, s: Setup) -> dict[str, Any]:
+def remove(path: Path, s: Setup, tables: Mapping[str, int]) -> dict[str, Any]:
     """Compacts the finalised model of a run in place and saves it under ``compact/``.
 
     Args:
         path: the run's folder.
         s: the run, after its masks were made permanent.
+        tables: name of an embedding to be stored as two factors, to its rank.
 
     Returns:
         an event: parameters before and after, what is left of each layer, the largest difference between the
         outputs before and after on some development examples, and the seconds of one forward pass of
         them before and after, in fp32 on the run's own threads; ``ranks`` where matrices are products of
-        two factors; only ``reason`` where the model's family cannot be compacted.
+        two factors, ``embeddings`` where the table of words is; only ``reason`` where the model's family
+        cannot be compacted.
     """
     batch = s.glance.batch(np.arange(min(EXAMPLES, len(s.glance))))
     inputs = {k: v.to(s.device) for k, v in batch.items() if k not in TARGETS}
@@ -60,15 +63,16 @@ def remove(path: Path, s: Setup) -> dict[str, Any]:
     parameters = sum(p.numel() for p in s.model.parameters())
     ranks = factors.ranks(s.pruner)
     try:
-        if ranks:
-            factors.split(s.model, ranks)
-        layers = [] if ranks else compact.compact(s.model)
+        removable = s.spec.parts.units.removable and not ranks
+        layers = compact.compact(s.model) if removable else []
+        factors.split(s.model, {**ranks, **tables})
     except ModelError as error:
         return {"reason": str(error)}
     after, fast = _answer(s, inputs)
-    compact.save(path / FOLDER, s.model, layers, ranks)
+    compact.save(path / FOLDER, s.model, layers, {**ranks, **tables})
     return {
         **({"ranks": factors.describe(s.pruner)} if ranks else {}),
+        **({"embeddings": dict(tables)} if tables else {}),
         "layers": [
             {
                 "layer": la.layer,

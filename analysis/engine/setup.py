@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from analysis.engine import grafting, matcher, models, refill, shares
+from analysis.engine import embedding, grafting, matcher, models, refill, shares
 from analysis.engine.data import TaskData, load_task
 from analysis.engine.guiding import Guide, guide_of
 from analysis.engine.hardware import device_of, precision_of
@@ -114,6 +114,7 @@ def prepare(asked: RunSpec, runs: Path, leg: Leg | None = None, carry: Carry | N
     counts = count_parameters(model, sites)
     start = [s.weight.detach().float().cpu().clone() for s in sites]
     held = _begin(model, sites, leg, carry, data, runs)
+    embedding.attach(spec.parts.embedding, model)
     graft = grafting.attach(spec.parts.graft, model, teacher, sites, leg.stage.start == "pre-trained")
     pruner = Pruner.attach(sites, spec.parts, spec.keep, spec.seed, held)
     if spec.parts.score.on_demand:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from analysis.engine import embedding
+
 if TYPE_CHECKING:
     from analysis.engine.setup import Setup
 
@@ -42,6 +44,7 @@ def hand_over(s: Setup, carry: Carry, macs: int) -> Carry:
     """
     masks = [m.cpu() for m in s.pruner.masks()]
     s.pruner.finalise()
+    embedding.fold(s.model)
     state = {name: value.detach().cpu().clone() for name, value in s.model.state_dict().items()}
     return Carry(state, masks, state if s.leg.stage.teaches else carry.tuned, carry.macs + macs)
 

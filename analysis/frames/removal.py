@@ -43,13 +43,16 @@ def removal_sentence(run_path: Path) -> str:
         for kind in ("heads", "neurons", "filters")
         if (total := int(frame[f"{kind}_before"].sum()))
     ]
-    ranks = event.get("ranks")
-    what = f"Cut out of the model: {' and '.join(parts)}"
+    ranks, tables = event.get("ranks"), event.get("embeddings")
+    done = [f"cut out of the model: {' and '.join(parts)}"] if parts else []
     if isinstance(ranks, list) and ranks:
-        what = f"Two thin layers in place of each of {len(ranks)} matrices"
+        done = [f"two thin layers in place of each of {len(ranks)} matrices"]
+    if isinstance(tables, dict) and tables:
+        done.append(f"the table of words in two factors of rank {', '.join(map(str, tables.values()))}")
+    what = ", ".join(done)
     ratio = number(event.get("seconds")) / max(number(event.get("seconds_before")), 1e-9)
     return (
-        f"{what}; {int(after):,} of {int(before):,} parameters are "
+        f"{what[:1].upper()}{what[1:]}; {int(after):,} of {int(before):,} parameters are "
         f"left. Outputs differ by at most {number(event.get('difference')):.1g}. A forward pass over "
         f"{int(number(event.get('examples')))} examples took {ratio:.2f} of the time it took before (on "
         f"{event.get('device')}, {int(number(event.get('threads')))} thread(s), dense kernels in fp32)."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analysis.parts import (
     budget,
+    embedding,
     floor,
     flow,
     graft,
@@ -95,6 +96,7 @@ SLOTS: dict[str, dict[str, type[Part]]] = {
     "optimizer": {c.__name__: c for c in (optim.AdamW, optim.SGD, optim.LARS)},
     "lookahead": {c.__name__: c for c in (lookahead.Extrapolation,)},
     "graft": {c.__name__: c for c in (graft.Graft,)},
+    "embedding": {c.__name__: c for c in (embedding.FactorisedEmbedding,)},
 }
 LOSSES: dict[str, dict[str, type[Part]]] = {
     "task": {c.__name__: c for c in (losses.Task,)},

@@ -14,9 +14,9 @@ from analysis.parts.base import Part, checked, knobs, unknown_field
 from analysis.spec.core import SCHEMA_VERSION, LineUp, RunSpec, TaskSpec, Training
 from analysis.spec.stages import Stage
 
-OPTIONAL = ("lookahead", "graft", "distillation", "hidden", "attention", "penalty")
+OPTIONAL = ("lookahead", "graft", "embedding", "distillation", "hidden", "attention", "penalty")
 # A slot that came later is left out where it is empty: what was written before it keeps its name.
-LATER = ("lookahead", "graft", "hidden", "attention")
+LATER = ("lookahead", "graft", "embedding", "hidden", "attention")
 STAGE = {f.name: f.default for f in fields(Stage) if f.default is not MISSING} | {"settings": {}}
 
 

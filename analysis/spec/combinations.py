@@ -35,6 +35,7 @@ def check(parts: LineUp) -> None:
     _guided(parts)
     _ahead(parts)
     _grafted(parts)
+    _embedded(parts)
     _factored(parts)
     _shared(parts)
 
@@ -135,6 +136,15 @@ def _ahead(parts: LineUp) -> None:
                 "reparam SignedPower with raw_moments hands on the gradient of their power; choose "
                 "raw_moments=false, or another part."
             )
+
+
+def _embedded(parts: LineUp) -> None:
+    """A teacher made of the run itself has a whole table."""
+    if parts.embedding is not None and isinstance(parts.distillation, SelfDistillation):
+        raise SpecError(
+            "embedding is FactorisedEmbedding, but distillation is SelfDistillation, whose teacher is "
+            "an earlier state of the student with a whole table; choose SoftTargets, or embedding.type=none."
+        )
 
 
 def _grafted(parts: LineUp) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from analysis.errors import SpecError
 from analysis.parts.base import Part, knob
 from analysis.parts.budget import ParameterBudget
+from analysis.parts.embedding import FactorisedEmbedding
 from analysis.parts.floor import GlobalCut, GlobalWithFloor
 from analysis.parts.flow import Flow
 from analysis.parts.graft import Graft, SoftClasses
@@ -115,6 +116,7 @@ class LineUp:
     optimizer: Optimizer
     lookahead: Extrapolation | None = None
     graft: Graft | None = None
+    embedding: FactorisedEmbedding | None = None
     task: Task = field(default_factory=Task)
     distillation: LogitDistillation | SoftTargets | SoftClasses | SelfDistillation | None = None
     hidden: HiddenDistillation | None = None

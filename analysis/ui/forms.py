@@ -23,6 +23,7 @@ SLOT_TITLES = {
     "optimizer": "Optimizer",
     "lookahead": "Look-ahead: where the gradient is evaluated",
     "graft": "Graft: layers among the teacher's",
+    "embedding": "Word embeddings: how their table is stored",
     "task": "Loss of the task",
     "distillation": "Loss against the teacher's answer",
     "hidden": "Loss against the teacher's hidden states",
