@@ -114,7 +114,6 @@ def prepare(asked: RunSpec, runs: Path, leg: Leg | None = None, carry: Carry | N
     counts = count_parameters(model, sites)
     start = [s.weight.detach().float().cpu().clone() for s in sites]
     held = _begin(model, sites, leg, carry, data, runs)
-    embedding.attach(spec.parts.embedding, model)
     graft = grafting.attach(spec.parts.graft, model, teacher, sites, leg.stage.start == "pre-trained")
     pruner = Pruner.attach(sites, spec.parts, spec.keep, spec.seed, held)
     if spec.parts.score.on_demand:
@@ -167,9 +166,11 @@ def _begin(
         model.load_state_dict(source)
     elif leg.stage.start == "previous" and carry.previous is not None:
         model.load_state_dict(carry.previous)
+    held = carry.masks if leg.stage.start == "previous" else []
     if leg.stage.begin != "nothing":
-        return refill.fill(model, sites, leg.spec.seed, "zero" if leg.stage.begin == "fill" else "mean")
-    return carry.masks if leg.stage.start == "previous" else []
+        held = refill.fill(model, sites, leg.spec.seed, "zero" if leg.stage.begin == "fill" else "mean")
+    embedding.attach(leg.spec.parts.embedding, model)
+    return held
 
 
 def _teacher(leg: Leg, carry: Carry, data: TaskData, runs: Path) -> tuple[nn.Module | None, Tutor | None]:
