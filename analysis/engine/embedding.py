@@ -33,7 +33,7 @@ class LowRankEmbedding(nn.Module):
         """The two factors whose product is nearest to a table; empty ones for a table on the meta device."""
         weight = dense.weight
         with torch.device(weight.device):
-            thin = cls(*weight.shape, rank, dense.padding_idx)
+            thin = cls(dense.num_embeddings, dense.embedding_dim, rank, dense.padding_idx)
         if not weight.is_meta:
             # The full decomposition would hold words x words numbers.
             u, s, vt = torch.linalg.svd(weight.float(), full_matrices=False)

@@ -13,8 +13,9 @@ from analysis.engine.inspect_header import files_of, read_header
 from analysis.engine.model_files import reads_text, resolve, wrong_input
 from analysis.engine.roles import NEVER, role_of
 from analysis.errors import ModelError
+from analysis.parts.base import Part
 from analysis.parts.grids import ATTENTION, FFN
-from analysis.parts.units import Block, Shape, Structure, Units
+from analysis.parts.units import Block, Shape, Structure
 from analysis.spec import RunSpec, legs
 
 
@@ -86,7 +87,7 @@ def units(spec: RunSpec, runs: Path) -> None:
             part.groups(chosen)
 
 
-def _in_blocks(part: Units) -> tuple[str, ...]:
+def _in_blocks(part: Part) -> tuple[str, ...]:
     """The roles that units cut into blocks; what has no known role may be no site, and is left out."""
     if isinstance(part, Block):
         return (*ATTENTION, *FFN, "conv")

@@ -131,8 +131,9 @@ class Pruner:
         parametrize.register_parametrization(site.module, "weight", gate, unsafe=True)
         factors.take(site, gate)
         bias = getattr(site.module, "bias", None)
-        rows = self.lineup.reparam.masks_biases and own is not None and own[1].biased and bias is not None
-        self.biases.append(shares.bias_gate(bias, gate, self.lineup.reparam) if rows else None)
+        rows = self.lineup.reparam.masks_biases and own is not None and own[1].biased
+        masked = rows and bias is not None
+        self.biases.append(shares.bias_gate(bias, gate, self.lineup.reparam) if masked else None)
         if self.biases[-1] is not None:
             parametrize.register_parametrization(site.module, "bias", self.biases[-1], unsafe=True)
 

@@ -45,8 +45,8 @@ def share_of(select: object, group: Group, device: torch.device) -> Share | None
 def bias_gate(bias: torch.Tensor, gate: Gate, reparam: Any) -> BiasGate:
     """The gate of a bias: it votes where the reparam says so and its rows are, or share, whole units."""
     scores, grid = getattr(gate, "scores", None), getattr(gate, "grid", (0, 0))
-    votes = getattr(reparam, "biases_vote", False) and isinstance(scores, nn.Parameter)
-    if votes and grid[1] == 1 and not isinstance(grid, Window):
+    votes = getattr(reparam, "biases_vote", False)
+    if votes and isinstance(scores, nn.Parameter) and grid[1] == 1 and not isinstance(grid, Window):
         return VotingBiasGate(len(bias), scores, getattr(gate, "share", None)).to(bias.device)
     return BiasGate(len(bias)).to(bias.device)
 
@@ -62,7 +62,7 @@ def choose(pruner: Pruner, scores: Sequence[torch.Tensor], value: float) -> list
     select = pruner.lineup.select
     if isinstance(select, LearnedKeep):
         thetas = [float(t.detach()) for t in thetas_of(pruner)]
-        return select.choose(scores, thetas, [g.multiple for g in pruner.groups])
+        return select.choose_by(scores, thetas, [g.multiple for g in pruner.groups])
     last = value == select.span(pruner.keep)[1]
     return select.pick(scores, value, pruner.groups, last)
 

@@ -241,10 +241,10 @@ def _published(
         return
     where = {"row": 1, "col": column} if fig._has_subplots() else {}
     known = base.finite(published.assign(scope=base.column(published, "scope")), ["keep", "value"])
-    both = known.groupby("recipe")["scope"].nunique() > 1
+    both = {str(r): part["scope"].nunique() > 1 for r, part in known.groupby("recipe")}
     for (recipe, scope), part in known.groupby(["recipe", "scope"], sort=True):
         style = theme.recipe_style(str(recipe))
-        whole = scope == "global" and bool(both[recipe])
+        whole = scope == "global" and both[str(recipe)]
         name = f"{base.text(theme.recipe_title(str(recipe)))}{', global' if whole else ''} (published)"
         part = base.thin(part.sort_values("keep"), 200)
         fig.add_trace(

@@ -66,7 +66,7 @@ class LearnedKeep(Selection):
         """Whether the run asks for everything; the shares then stay at one."""
         return value >= 1
 
-    def choose(
+    def choose_by(
         self, scores: Sequence[torch.Tensor], thetas: Sequence[float], multiples: Sequence[int] = ()
     ) -> list[torch.Tensor]:
         """Returns one bool per unit and group.

@@ -138,15 +138,14 @@ class Selection(Part):
 
     Attributes:
         by_keep: whether the schedule moves the fraction kept.
-        nested: whether it is made among the kept units alone, and only when the schedule has moved.
+        nested: whether it is made among the kept units alone, and only when the schedule has moved; what is
+            cut stays cut, and is shown with the score -inf.
         explores: whether weights beyond the kept ones get gradients too; ``reach`` then names them.
-        nested: whether what is cut stays cut; it then is shown with the score -inf.
     """
 
     by_keep: ClassVar[bool] = False
     nested: ClassVar[bool] = False
     explores: ClassVar[bool] = False
-    nested: ClassVar[bool] = False
 
     def choose(
         self, scores: Sequence[torch.Tensor], value: float, costs: Sequence[int] = ()

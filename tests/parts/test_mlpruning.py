@@ -64,7 +64,7 @@ def backward(theta: float, rule: str) -> tuple[torch.Tensor, torch.Tensor]:
     gate = MaskGate(nn.Parameter(torch.tensor([0.4, -0.2, 0.1, 0.3])), torch.Size((4, 1)), (4, 1))
     gate.share = share = Share(theta, 4, LearnedKeep(rule=rule).rule == "consistent")
     assert gate.scores is not None
-    (chosen,) = LearnedKeep().choose([gate.scores.detach()], [theta])
+    (chosen,) = LearnedKeep().choose_by([gate.scores.detach()], [theta])
     assert chosen.tolist() == [True, False, False, True]
     share.chosen.copy_(chosen)
     gate.mask.copy_(chosen[:, None])
@@ -179,7 +179,7 @@ def test_m5_query_key_and_value_share_a_score_and_rows_cross_columns() -> None:
 def test_m7_rounding_up_revives_the_best_of_the_pruned() -> None:
     scores = torch.randn(D, generator=torch.Generator().manual_seed(0))
     theta = math.log(400.5 / (D - 400.5))
-    (plain,), (rounded,) = (LearnedKeep().choose([scores], [theta], [m]) for m in (1, 32))
+    (plain,), (rounded,) = (LearnedKeep().choose_by([scores], [theta], [m]) for m in (1, 32))
     assert (int(plain.sum()), int(rounded.sum())) == (401, 416)
     revived = rounded & ~plain
     assert not (plain & ~rounded).any()
