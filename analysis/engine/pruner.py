@@ -131,11 +131,11 @@ class Pruner:
         parametrize.register_parametrization(site.module, "weight", gate, unsafe=True)
         factors.take(site, gate)
         bias = getattr(site.module, "bias", None)
-        rows = self.lineup.reparam.masks_biases and own is not None and own[1].biased
-        masked = rows and bias is not None
-        self.biases.append(shares.bias_gate(bias, gate, self.lineup.reparam) if masked else None)
-        if self.biases[-1] is not None:
-            parametrize.register_parametrization(site.module, "bias", self.biases[-1], unsafe=True)
+        own_bias: BiasGate | None = None
+        if bias is not None and own is not None and own[1].biased and self.lineup.reparam.masks_biases:
+            own_bias = shares.bias_gate(bias, gate, self.lineup.reparam)
+            parametrize.register_parametrization(site.module, "bias", own_bias, unsafe=True)
+        self.biases.append(own_bias)
 
     def _group_of(self, site: int) -> tuple[int, Member] | None:
         """The group whose units a site ranks; where it ranks none, one whose units reach into it."""

@@ -271,9 +271,8 @@ def _published(
 def _levels(
     fig: go.Figure, floor: float | None, dense: float | None, column: int, label: bool, dark: bool
 ) -> None:
-    page = theme.ink(dark)
     where = {"row": 1, "col": column} if fig._has_subplots() else {}
-    style = theme.recipe_style("dense")
+    page, style = theme.ink(dark), theme.recipe_style("dense")
     for value, words, color, dash, position in (
         (dense, "dense, nothing pruned", page.text, style.dash, "top left"),
         (floor, "floor: learnt nothing", page.faint, "dot", "bottom right"),

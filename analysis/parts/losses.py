@@ -134,6 +134,22 @@ def distillation(
     return kl * temperature**2
 
 
+def over_heads(ctx: LossContext, apart: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Mean over heads of how far logits are apart; with one output the squared difference.
+
+    Args:
+        ctx: logits of student and teacher.
+        apart: gives a scalar for the logits of a student and a teacher with several classes.
+    """
+    terms = [
+        (logits.float() - ctx.teacher[name].float()).square().mean()
+        if logits.shape[-1] == 1
+        else apart(logits, ctx.teacher[name])
+        for name, logits in ctx.logits.items()
+    ]
+    return torch.stack(terms).mean()
+
+
 @dataclass(frozen=True)
 class LogitDistillation(Part):
     """Makes the student's logits follow those of a dense, fine-tuned teacher (Hinton, Vinyals, Dean 2015).
@@ -151,13 +167,7 @@ class LogitDistillation(Part):
 
     def value(self, ctx: LossContext) -> torch.Tensor:
         """Returns the unweighted scalar."""
-        terms = []
-        for name, logits in ctx.logits.items():
-            if logits.shape[-1] == 1:
-                terms.append((logits.float() - ctx.teacher[name].float()).square().mean())
-            else:
-                terms.append(distillation(logits, ctx.teacher[name], self.temperature, ctx.counted))
-        return torch.stack(terms).mean()
+        return over_heads(ctx, lambda z, t: distillation(z, t, self.temperature, ctx.counted))
 
 
 def double_mean(tensors: Sequence[torch.Tensor]) -> torch.Tensor:

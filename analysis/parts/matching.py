@@ -9,7 +9,7 @@ from typing import ClassVar
 from analysis.errors import SpecError
 from analysis.lazy import torch
 from analysis.parts.base import Part, knob
-from analysis.parts.losses import LossContext
+from analysis.parts.losses import LossContext, over_heads
 
 
 def masked_mse(
@@ -186,11 +186,6 @@ class SoftTargets(Part):
 
     def value(self, ctx: LossContext) -> torch.Tensor:
         """Returns the unweighted scalar."""
-        terms = []
-        for name, logits in ctx.logits.items():
-            if logits.shape[-1] == 1:
-                terms.append((logits.float() - ctx.teacher[name].float()).square().mean())
-            else:
-                goal = ctx.teacher[name]
-                terms.append(soft_cross_entropy(logits, goal, self.temperature, self.over, ctx.counted))
-        return torch.stack(terms).mean()
+        return over_heads(
+            ctx, lambda z, t: soft_cross_entropy(z, t, self.temperature, self.over, ctx.counted)
+        )
