@@ -117,7 +117,7 @@ LOSSES: dict[str, dict[str, type[Part]]] = {
             losses.SigmoidPenalty,
             losses.BalancedPenalty,
             losses.GatePenalty,
-            losses.TopKastPenalty,
+            topkast.TopKastPenalty,
             lowrank.Perturbation,
             learned.BudgetHinge,
         )

@@ -256,47 +256,4 @@ class GatePenalty(Part):
         return double_mean([torch.sigmoid(s + self.shift) for s in ctx.scores])
 
 
-def topkast_penalty(sites: Sequence[Reach]) -> torch.Tensor:
-    """The exploration penalty 1/2 * (sum over A of W**2 + sum over B without A of W**2 / D).
-
-    A is kept, B is reached, D the kept fraction over all sites. An explored weight pays 1 / D times as much
-    as a kept one, so it must earn its place.
-
-    Args:
-        sites: weights with their two masks, at least one.
-
-    Returns:
-        a scalar >= 0.
-    """
-    share = max(float(sum(s.kept.sum() for s in sites)), 1.0) / sum(s.kept.numel() for s in sites)
-    # 1 in A, 1 / D in B without A, 0 elsewhere.
-    return (
-        torch.stack(
-            [(s.weight.square() * torch.lerp(s.kept, s.reached, 1 / share)).sum() for s in sites]
-        ).sum()
-        / 2
-    )
-
-
-@dataclass(frozen=True)
-class TopKastPenalty(Part):
-    """Pulls the weights that get gradients towards zero, the explored ones 1 / D times as hard as the kept.
-
-    R = 1/2 * (sum over A of W**2 + sum over B without A of W**2 / D), for the selection TopKast. It looks at
-    the dense weight W that scores see, also where W is a power of a stored parameter.
-    Source: Jayakumar, Pascanu, Rae, Osindero, Elsen 2020.
-    """
-
-    weight: float = knob(1e-4, "lambda, the weight of the penalty", low=0, high=1e4, log=True)
-
-    title: ClassVar[str] = "penalty on explored weights"
-    needs_teacher: ClassVar[bool] = False
-    needs_scores: ClassVar[bool] = False
-    steer: ClassVar[bool] = False
-
-    def value(self, ctx: LossContext) -> torch.Tensor:
-        """Returns the unweighted scalar."""
-        return topkast_penalty(ctx.reach())
-
-
-Penalty = SigmoidPenalty | BalancedPenalty | GatePenalty | TopKastPenalty
+Penalty = SigmoidPenalty | BalancedPenalty | GatePenalty

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from analysis.errors import SpecError
 from analysis.parts.learned import BudgetHinge, LearnedKeep
 from analysis.parts.levels import MultiLevel
-from analysis.parts.losses import TopKastPenalty
 from analysis.parts.lowrank import Component, LowRank, Perturbation, SingularValue
 from analysis.parts.optim import LARS
 from analysis.parts.reparam import HardConcrete, SignedPower, Zeroed
@@ -16,7 +15,7 @@ from analysis.parts.scores import Magnitude
 from analysis.parts.select import OpenGate, SigmoidThreshold, TopK
 from analysis.parts.selfteach import SelfDistillation
 from analysis.parts.taylor import Taylor
-from analysis.parts.topkast import TopKast
+from analysis.parts.topkast import TopKast, TopKastPenalty
 
 if TYPE_CHECKING:
     from analysis.spec.core import LineUp

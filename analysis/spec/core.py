@@ -29,7 +29,7 @@ from analysis.parts.select import Select
 from analysis.parts.selfteach import SelfDistillation
 from analysis.parts.sensitivity import Sensitivity
 from analysis.parts.taylor import Taylor
-from analysis.parts.topkast import TopKast
+from analysis.parts.topkast import TopKast, TopKastPenalty
 from analysis.parts.units import Units
 from analysis.spec import combinations, stages
 from analysis.spec.stages import Stage
@@ -121,7 +121,7 @@ class LineUp:
     distillation: LogitDistillation | SoftTargets | SoftClasses | SelfDistillation | None = None
     hidden: HiddenDistillation | None = None
     attention: AttentionDistillation | None = None
-    penalty: Penalty | Perturbation | BudgetHinge | None = None
+    penalty: Penalty | TopKastPenalty | Perturbation | BudgetHinge | None = None
 
     def __post_init__(self) -> None:
         combinations.check(self)

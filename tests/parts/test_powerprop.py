@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 
 from analysis.errors import SpecError
 from analysis.parts.gates import MaskGate, PowerGate
-from analysis.parts.losses import LossContext, Reach, TopKastPenalty, topkast_penalty
+from analysis.parts.losses import LossContext, Reach
 from analysis.parts.reparam import (
     SignedPower,
     power_pace,
@@ -19,7 +19,7 @@ from analysis.parts.reparam import (
     signed_root,
 )
 from analysis.parts.select import TopK, keep_largest
-from analysis.parts.topkast import TopKast
+from analysis.parts.topkast import TopKast, TopKastPenalty, topkast_penalty
 from analysis.recipes import build
 
 THETA = torch.tensor([0.5, -0.2, 0.0])
