@@ -64,7 +64,7 @@ def run(
         settings |= {} if steps is None else {"training.steps": str(steps)}
         chosen = [_changed(_read_spec(spec_file), settings, model, task, keep, seed, teacher, name)]
     elif recipe:
-        model = model or MODEL
+        model, given = model or MODEL, "" if teacher == NO_TEACHER else teacher
         chosen = [
             recipes.build(
                 one,
@@ -74,7 +74,7 @@ def run(
                 seed=seed or 0,
                 steps=steps,
                 settings=settings,
-                teacher="" if teacher == NO_TEACHER or (one == "dense" and several) else teacher,
+                teacher=recipes.teacher_for(one, given) if several else given,
                 name=name,
             )
             for one in several or [recipe]
@@ -158,14 +158,15 @@ def _changed(
     if task:
         changes["task"] = dataclasses.replace(found.task, source=task)
     # A teacher and the loss that follows it only make sense together, so they change in one step.
-    own = found.parts.distillation
-    if teacher and own is not None and own.needs_teacher:
-        parts = dataclasses.replace(found.parts, distillation=None, task=TaskLoss())
-        found = dataclasses.replace(found, teacher="", parts=parts)
+    followers = found.parts.followers()
+    if teacher == NO_TEACHER:
+        changes["teacher"] = ""
+        lost = {slot: None for slot, part in followers.items() if part.needs_teacher}
+        if lost and not found.stages:  # stages make a teacher of their own
+            changes["parts"] = dataclasses.replace(found.parts, **lost, task=TaskLoss())  # type: ignore[arg-type]
     elif teacher:
-        found = dataclasses.replace(found, teacher="")
-    if teacher and teacher != NO_TEACHER:
-        parts = recipes.taught(found.parts) if found.parts.distillation is None else found.parts
-        changes |= {"teacher": teacher, "parts": parts}
+        changes["teacher"] = teacher
+        if not followers and not found.stages:
+            changes["parts"] = recipes.taught(found.parts)
     found = dataclasses.replace(found, versions=spec.installed_versions(), **changes)
     return recipes.configured(found, settings)

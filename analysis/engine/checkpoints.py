@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from analysis.engine import held
+from analysis.engine import moments
 from analysis.engine.setup import Setup
 
+STAGE = "stage"
 SHARE = 50  # checkpoints come sooner than asked where they cost less than one part in so many of the time
 
 
@@ -42,17 +43,17 @@ class Saver:
         temporary.mkdir()
         state = {
             "step": step,
-            "stage": s.leg.number,
             "maps": s.maps.state_dict(),
             "model": s.model.state_dict(),
             "optimizer": s.optimizer.state_dict(),
-            "pruner": held.memory(s.pruner),
+            "pruner": moments.memory(s.pruner),
             "tutor": s.tutor.memory() if s.tutor else None,
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "steer": [s.steer.integral, s.steer.error, s.steer.trend] if s.steer else [],
             "lookahead": s.lookahead.past if s.lookahead else [],
         }
+        (temporary / STAGE).write_text(str(s.leg.number), encoding="ascii")
         with open(temporary / "state.pt", "wb") as file:
             torch.save(state, file)
             file.flush()
@@ -81,14 +82,15 @@ def load(folder: Path, s: Setup) -> dict[str, Any] | None:
     Returns:
         what was saved (with its ``step``), or None when there is nothing to resume from.
     """
-    state = _newest(folder)
-    if state is None:
+    newest = _newest(folder)
+    if newest is None:
         return None
+    state: dict[str, Any] = torch.load(newest / "state.pt", weights_only=True, map_location="cpu")
     s.model.load_state_dict(state["model"])
     s.maps.load_state_dict(state.get("maps", {}))
     s.optimizer.load_state_dict(state["optimizer"])
     # Checkpoints of earlier versions hold the count alone.
-    held.recall(s.pruner, state.get("pruner") or {"kept": state["kept"], "cut": None, "states": []})
+    moments.recall(s.pruner, state.get("pruner") or {"kept": state["kept"], "cut": None, "states": []})
     torch.set_rng_state(state["rng"])
     if state["cuda_rng"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda_rng"])
@@ -103,21 +105,20 @@ def load(folder: Path, s: Setup) -> dict[str, Any] | None:
 
 def stage(folder: Path) -> int:
     """The number of the stage that the newest checkpoint is in; 0 when there is nothing to resume from."""
-    state = _newest(folder)
-    return int(state.get("stage", 0)) if state else 0
+    newest = _newest(folder)
+    try:
+        return int((newest / STAGE).read_text(encoding="ascii")) if newest else 0
+    except FileNotFoundError:
+        return 0  # written before there were stages
 
 
-def _newest(folder: Path) -> dict[str, Any] | None:
+def _newest(folder: Path) -> Path | None:
     if not folder.is_dir():
         return None
     for leftover in (*folder.glob("*.tmp"), *folder.glob("*.trash")):
         shutil.rmtree(leftover, ignore_errors=True)
     whole = [f for f in folder.iterdir() if f.name.isdigit() and (f / "state.pt").is_file()]
-    if not whole:
-        return None
-    newest = max(whole, key=lambda f: int(f.name))  # as text, a million comes before 999,999
-    state: dict[str, Any] = torch.load(newest / "state.pt", weights_only=True, map_location="cpu")
-    return state
+    return max(whole, key=lambda f: int(f.name)) if whole else None  # as text, a million is before 999,999
 
 
 def drop_all(folder: Path) -> None:

@@ -39,7 +39,6 @@ class LowRankEmbedding(nn.Module):
             u, s, vt = torch.linalg.svd(weight.float(), full_matrices=False)
             thin.table.copy_(u[:, :rank] * s[:rank])
             thin.projection.copy_(vt[:rank])
-        thin.requires_grad_(weight.requires_grad)
         return thin.to(weight.dtype)
 
     @property
@@ -55,6 +54,8 @@ class LowRankEmbedding(nn.Module):
 
 def attach(part: FactorisedEmbedding | None, model: Any) -> None:
     """Puts two factors in place of a model's table of word embeddings, where a part asks for it.
+
+    They are trained even where embeddings are not: what truncation broke could else never be mended.
 
     Raises:
         SpecError: the model has no such table, or factors of that rank would not be smaller.

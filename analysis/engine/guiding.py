@@ -110,4 +110,4 @@ def _own(site: Site) -> list[torch.Tensor]:
     """The stored weight of a site and, where there is one that is trained, its stored bias."""
     biased = getattr(site.module, "parametrizations", {})
     bias = biased["bias"].original if "bias" in biased else getattr(site.module, "bias", None)
-    return [site.weight] if bias is None else [site.weight, bias]
+    return [site.weight] if bias is None or not bias.requires_grad else [site.weight, bias]

@@ -56,6 +56,16 @@ def _size(model: Any) -> tuple[int, int]:
     return width, depth
 
 
+def check_attention(parts: LineUp, model: Any) -> None:
+    """Refuses a model that has no attention maps where a loss looks at them."""
+    able = getattr(model.config, "num_attention_heads", None) and hasattr(model, "set_attn_implementation")
+    if parts.attention is not None and not able:
+        raise SpecError(
+            f"attention distillation needs attention maps, which a {type(model).__name__} does not have; "
+            "empty the slot with attention.type=none or choose a transformer."
+        )
+
+
 def show_attention(parts: LineUp, *models: nn.Module | None) -> None:
     """Makes models compute attention in the way that shows its maps, where a loss looks at them.
 
@@ -66,12 +76,7 @@ def show_attention(parts: LineUp, *models: nn.Module | None) -> None:
         return
     shown: list[Any] = [model for model in models if model is not None]
     for model in shown:
-        config = model.config
-        if not getattr(config, "num_attention_heads", None) or not hasattr(model, "set_attn_implementation"):
-            raise SpecError(
-                f"attention distillation needs attention maps, which a {type(model).__name__} does not have; "
-                "empty the slot with attention.type=none or choose a transformer."
-            )
+        check_attention(parts, model)
         model.set_attn_implementation("eager")
 
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch.nn.utils import parametrize
 
-from analysis.engine import factors, finish, held, shares, terms
+from analysis.engine import factors, finish, moments, shares, terms
 from analysis.engine.diary import Diary
 from analysis.engine.evaluate import evaluate
 from analysis.engine.setup import Setup
@@ -73,7 +73,7 @@ def enter(s: Setup, step: int, diary: Diary) -> None:
     now, before = (s.graft.part.stage(n / s.spec.training.steps) for n in (step, step - 1))
     if not step or now != before:
         rate = s.graft.part.at(step / s.spec.training.steps)
-        diary.write("stage", s.leg.first + step, name=now, within=s.leg.stage.name, rate=rate)
+        diary.write("graft", s.leg.first + step, name=now, within=s.leg.stage.name, rate=rate)
 
 
 def glance(s: Setup, step: int, diary: Diary) -> None:
@@ -83,7 +83,7 @@ def glance(s: Setup, step: int, diary: Diary) -> None:
     """
     now = s.pruner.scheduled(min(1.0, step / s.spec.training.steps))
     cuts = ("current",) if now == s.pruner.scheduled(1.0) else ("current", "final")
-    before = held.hold(s.pruner)
+    before = moments.hold(s.pruner)
     for cut in cuts:
         if cut == "final":
             s.pruner.refresh(1.0)
@@ -92,5 +92,5 @@ def glance(s: Setup, step: int, diary: Diary) -> None:
         diary.write("eval", s.leg.first + step, **finish.scored(s, "validation", found, len(s.glance), cut))
         if cut == "current" and s.tutor is not None:
             s.tutor.consider(found.value, step / s.spec.training.steps, s.model, s.pruner)
-    held.put_back(s.pruner, before)
+    moments.put_back(s.pruner, before)
     s.model.train()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -24,11 +25,10 @@ from analysis.engine.stages import Carry
 from analysis.engine.steer import Steer
 from analysis.engine.tutor import Tutor
 from analysis.errors import SpecError
-from analysis.parts.gates import Gate
+from analysis.parts.levels import MultiLevel
 from analysis.parts.schedules import Constant, Cubic
 from analysis.parts.selfteach import SelfDistillation
 from analysis.spec import Leg, RunSpec, legs
-from analysis.store.layout import write_json
 
 GLANCE = 256  # development examples of an evaluation during the run
 
@@ -163,6 +163,7 @@ def _begin(
             models.load_model(given, data, leg.spec.seed, runs=runs).state_dict() if given else carry.tuned
         )
         assert source is not None
+        _same_shapes(model, source, given)
         model.load_state_dict(source)
     elif leg.stage.start == "previous" and carry.previous is not None:
         model.load_state_dict(carry.previous)
@@ -171,6 +172,31 @@ def _begin(
         held = refill.fill(model, sites, leg.spec.seed, "zero" if leg.stage.begin == "fill" else "mean")
     embedding.attach(leg.spec.parts.embedding, model)
     return held
+
+
+def _same_shapes(model: nn.Module, source: Mapping[str, torch.Tensor], name: str) -> None:
+    """Refuses a teacher whose weights cannot be the start of a model."""
+    mine, given = ({n: tuple(v.shape) for n, v in state.items()} for state in (model.state_dict(), source))
+    for weight in mine | given:
+        if mine.get(weight) != given.get(weight):
+            raise SpecError(
+                f"the run starts with its teacher's weights, but {weight} is {mine.get(weight)} in the model "
+                f"and {given.get(weight)} in the teacher {name}; choose a teacher of the same architecture, "
+                "such as a fine-tuned copy of the model."
+            )
+
+
+def foresee(s: Setup, later: Sequence[Leg]) -> None:
+    """Looks whether later stages fit the model, so that a run does not fail when half of it is done.
+
+    Raises:
+        SpecError: units or losses of a later stage ask for what the model does not have.
+    """
+    shapes = [site.shape for site in s.pruner.sites]
+    for leg in later:
+        matcher.check_attention(leg.spec.parts, s.model)
+        if not isinstance(leg.spec.parts.units, MultiLevel):  # these depend on what is left by then
+            leg.spec.parts.units.groups(shapes)
 
 
 def _teacher(leg: Leg, carry: Carry, data: TaskData, runs: Path) -> tuple[nn.Module | None, Tutor | None]:
@@ -239,38 +265,3 @@ def _lookahead(
     clip = partial(spec.parts.optimizer.clip_gradients, optimizer)
     unheard = guide.closed if guide is not None else nullcontext
     return Lookahead(spec.parts.lookahead, optimizer, model, clip, unheard)
-
-
-def describe_sites(path: Path, setup: Setup) -> None:
-    """Writes ``sites.json``: what the masks belong to, the denominators, the metric and its floor."""
-    data = setup.data
-    write_json(
-        path / "sites.json",
-        {
-            "sites": [_describe(s, g) for s, g in zip(setup.pruner.sites, setup.pruner.gates, strict=True)],
-            "counts": {
-                "prunable": setup.counts.prunable,
-                "encoder": setup.counts.encoder,
-                "model": setup.counts.model,
-            },
-            "kind": data.kind,
-            "metric": data.metric,
-            "floor": data.floor,
-            "floor_note": data.floor_note,
-            "label_names": list(data.label_names),
-            "better": "higher",
-        },
-    )
-
-
-def _describe(site: Site, gate: Gate) -> dict[str, object]:
-    rows = gate.mask.shape[0]
-    found = {
-        "site": site.name,
-        "role": site.role,
-        "layer": site.layer,
-        "rows": rows,
-        "cols": gate.mask.numel() // rows,
-        "heads": site.heads,
-    }
-    return {**found, "rank": gate.rank} if gate.rank else found

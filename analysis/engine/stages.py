@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,7 @@ def save(folder: Path, number: int, carry: Carry) -> None:
     folder.mkdir(exist_ok=True)
     temporary = folder / f"stage-{number}.part"
     with open(temporary, "wb") as file:
-        torch.save(asdict(carry), file)
+        torch.save(vars(carry), file)
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(folder / f"stage-{number}.pt")

@@ -36,10 +36,11 @@ from torch.nn.utils import parametrize
 
 from analysis import spec as specs
 from analysis.engine import checkpoints, compute, finish, guiding, reporting, scoring, stages, stepping, terms
+from analysis.engine.describe import describe_sites
 from analysis.engine.diary import Control, Diary
 from analysis.engine.hardware import computing_in
 from analysis.engine.order import batches_from
-from analysis.engine.setup import Setup, describe_sites, prepare
+from analysis.engine.setup import Setup, foresee, prepare
 from analysis.store.layout import read_json
 
 LINES = 100  # loss lines a run writes at most
@@ -74,8 +75,9 @@ def execute(path: Path, control: Control) -> None:
         # Drawn after the head, so that a model with a saved head sees the same dropout as one without.
         torch.manual_seed(spec.seed + leg.number)
         first = leg.first
+        describe_sites(path, setup)
         if leg.number == number:
-            describe_sites(path, setup)
+            foresee(setup, plan[number + 1 :])
             saved = checkpoints.load(folder, setup)
             first = int(saved["step"]) if saved else 0
             if again:  # what an earlier attempt wrote beyond this step is void
@@ -87,6 +89,7 @@ def execute(path: Path, control: Control) -> None:
         if leg.number + 1 < len(plan):
             carry = stages.hand_over(setup, carry, compute.of_stage(setup))
             stages.save(folder, leg.number + 1, carry)
+            del setup  # or two models, teachers and optimizers would be in memory while the next is loaded
     finish.finish(setup, path, diary)
 
 
@@ -99,8 +102,8 @@ def _train(s: Setup, first: int, path: Path, diary: Diary, control: Control) -> 
     every = max(1, whole.steps // LINES)
     glances = _moments(plan.evaluations, whole.steps) - {whole.steps}
     pictures = _moments(plan.snapshots, whole.steps) - {whole.steps}
-    if not first:
-        saver.save(before_us, s)
+    if not first and not before_us:  # a later stage begins with what the one before has just saved
+        saver.save(0, s)
     s.model.train()
     before = pruner.masks()
     for step in range(first, plan.steps):
@@ -190,7 +193,7 @@ def _backward(s: Setup, ramp: float, indices: np.ndarray, whole: int, step: int 
             total = total + term
             guide = guide + term if guiding.guides(s.spec.parts, name) else guide
             seen[name] = seen.get(name, 0.0) + weight * float(value.detach())
-        if s.guide is not None:
+        if s.guide is not None and guide.requires_grad:
             s.guide.hear(guide * weight)
         if total.requires_grad:  # a graft may have drawn no layer that is trained
             (total * weight).backward()

@@ -90,6 +90,7 @@ class LowRank(Masked):
         "downsample, with commas between; or none",
     )
 
+    holds: ClassVar[bool] = False
     title: ClassVar[str] = "product of two factors"
 
     def rank(self, site: Shape, keep: float) -> int:

@@ -40,6 +40,7 @@ class Masked(Bare):
 
     title: ClassVar[str] = "binary mask"
     masks_biases: ClassVar[bool] = False
+    holds: ClassVar[bool] = True  # what is masked stays zero in a later stage
 
     def gate(self, scores: torch.nn.Parameter | None, shape: torch.Size, grid: tuple[int, int]) -> MaskGate:
         """Returns the parametrization module of one site; scores None means that they are not learned."""
@@ -209,6 +210,7 @@ class HardConcrete(Bare):
     temperature: ClassVar[float] = 2 / 3
     closed_below: ClassVar[float] = math.log(0.1 / 1.1)
     masks_biases: ClassVar[bool] = False
+    holds: ClassVar[bool] = False
     title: ClassVar[str] = "hard-concrete gate"
 
     def gate(

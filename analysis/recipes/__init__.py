@@ -21,7 +21,7 @@ from analysis.recipes import (
     spd,
 )
 from analysis.recipes.base import OWN, Recipe
-from analysis.recipes.build import VARIANT, build, card, configured, taught, variant_of
+from analysis.recipes.build import VARIANT, build, card, configured, taught, teacher_for, variant_of
 
 RECIPES: dict[str, Recipe] = {
     r.name: r
@@ -45,4 +45,15 @@ RECIPES: dict[str, Recipe] = {
     )
 }
 
-__all__ = ["OWN", "RECIPES", "VARIANT", "Recipe", "build", "card", "configured", "taught", "variant_of"]
+__all__ = [
+    "OWN",
+    "RECIPES",
+    "VARIANT",
+    "Recipe",
+    "build",
+    "card",
+    "configured",
+    "taught",
+    "teacher_for",
+    "variant_of",
+]

@@ -104,9 +104,26 @@ def configured(spec: RunSpec, settings: Mapping[str, Any]) -> RunSpec:
     if spec.recipe not in RECIPES:
         raise SpecError(f"{VARIANT} is set, but the recipe {spec.recipe!r} is none of {', '.join(RECIPES)}.")
     stages = RECIPES[spec.recipe].staged(str(plan.pop(VARIANT)))
-    follows = any(stage.teacher != "none" for stage in stages) and not spec.parts.followers()
-    parts = taught(spec.parts) if follows else spec.parts
+    follows, parts = any(stage.teacher != "none" for stage in stages), spec.parts
+    if follows and not parts.followers():
+        parts = taught(parts)
+    elif not follows and not spec.teacher and parts == taught(parts):  # as another variant has left it
+        parts = dataclasses.replace(parts, distillation=None, task=Task())
     return with_settings(dataclasses.replace(spec, stages=stages, parts=parts), plan)
+
+
+def teacher_for(recipe: str, teacher: str) -> str:
+    """The teacher where a recipe can learn from a fine-tuned one, "" where it cannot.
+
+    Used where one teacher is chosen for several recipes, some of which have no use for it.
+    """
+    from analysis.recipes import RECIPES
+
+    if recipe == "dense" or recipe not in RECIPES:
+        return "" if recipe == "dense" else teacher
+    stages = RECIPES[recipe].stages
+    follows = any("fine-tuned" in (s.teacher, "fine-tuned" if s.start == "teacher" else "") for s in stages)
+    return teacher if follows or not stages else ""
 
 
 def variant_of(spec: RunSpec) -> str:

@@ -138,7 +138,12 @@ def _ahead(parts: LineUp) -> None:
 
 
 def _embedded(parts: LineUp) -> None:
-    """A teacher made of the run itself has a whole table."""
+    """Teachers that share the student's weights have a whole table."""
+    if parts.embedding is not None and parts.graft is not None:
+        raise SpecError(
+            "embedding is FactorisedEmbedding, but graft is Graft, which leaves the embeddings those of the "
+            "teacher; choose embedding.type=none or graft.type=none."
+        )
     if parts.embedding is not None and isinstance(parts.distillation, SelfDistillation):
         raise SpecError(
             "embedding is FactorisedEmbedding, but distillation is SelfDistillation, whose teacher is "

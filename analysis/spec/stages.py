@@ -55,6 +55,9 @@ class Stage:
                 raise SpecError(
                     f"Stage.{name} is {getattr(self, name)!r}; allowed is one of {', '.join(allowed)}."
                 )
+        for name in ("plain", "teaches"):
+            if not isinstance(getattr(self, name), bool):
+                raise SpecError(f"Stage.{name} is {getattr(self, name)!r}; allowed is true or false.")
         if not isinstance(self.name, str) or not self.name.strip() or len(self.name) > 40:
             raise SpecError(f"Stage.name is {self.name!r}; allowed is a text of up to 40 characters.")
         for name, low in (("share", "(0"), ("depth", "[0")):
@@ -104,6 +107,11 @@ def legs(spec: RunSpec) -> list[Leg]:
     for number, stage in enumerate(chosen):
         share += stage.share
         last = steps if number == len(chosen) - 1 else round(steps * share / total)
+        if last == done:
+            raise SpecError(
+                f"stage {stage.name!r} has a share of {stage.share:g} of {total:g}, which is none of "
+                f"{steps} steps; raise its share, or training.steps."
+            )
         found.append(Leg(stage, spec, _alone(spec, stage, last - done), number, done, last))
         done = last
     return found
@@ -122,8 +130,8 @@ def _check(chosen: list[Stage], spec: RunSpec) -> None:
         raise SpecError("stages holds only one that makes a teacher, and a teacher is given; add another.")
     if spec.teacher and not _taught(spec):
         raise SpecError(
-            f"teacher is {spec.teacher!r} but no loss of any stage follows it; add a distillation loss "
-            "or drop the teacher."
+            f"teacher is {spec.teacher!r} but no stage of {spec.recipe} follows a fine-tuned model: drop the "
+            "teacher, or choose a recipe that learns from one."
         )
     if spec.training.steps < 2 * len(chosen):
         raise SpecError(
@@ -134,8 +142,17 @@ def _check(chosen: list[Stage], spec: RunSpec) -> None:
             f"stage {chosen[0].name!r} is the first and cannot begin with a previous one; choose the start "
             "pre-trained."
         )
-    taught = bool(spec.teacher)
+    taught, cut = bool(spec.teacher), False
     for stage in chosen:
+        reparam = _parts(spec, stage).reparam
+        cut = cut and stage.start == "previous"
+        if cut and not reparam.holds:
+            raise SpecError(
+                f"stage {stage.name!r} goes on with what an earlier one has pruned, but its reparam "
+                f"{type(reparam).__name__} has no mask that would keep it pruned; choose the reparam Masked, "
+                "or the start pre-trained."
+            )
+        cut |= spec.keep**stage.depth < 1 and not stage.plain and reparam.holds
         follows = stage.teacher == "fine-tuned" and bool(_parts(spec, stage).followers())
         if not taught and (follows or stage.start == "teacher"):
             raise SpecError(
@@ -155,7 +172,7 @@ def _alone(spec: RunSpec, stage: Stage, steps: int) -> RunSpec:
         parts=parts,
         # A line-up that follows nobody may be asked for, to learn from labels what else a teacher says.
         teacher=given.get(stage.teacher, "the previous stage") if parts.followers() else "",
-        training=dataclasses.replace(spec.training, steps=max(1, steps)),
+        training=dataclasses.replace(spec.training, steps=steps),
         keep=spec.keep**stage.depth,
     )
 
@@ -164,7 +181,16 @@ def _parts(spec: RunSpec, stage: Stage) -> LineUp:
     from analysis.spec.settings import changed
 
     parts = _plain(spec.parts) if stage.plain else spec.parts
-    return changed(_untaught(parts) if stage.teacher == "none" else parts, stage.settings)
+    whole = [name for name in stage.settings if name.partition(".")[0] in ("training", "data")]
+    if whole:
+        raise SpecError(
+            f"stage {stage.name!r} sets {whole[0]!r}, which holds for a whole run; a stage changes the "
+            "fields of parts, such as task.weight."
+        )
+    try:
+        return changed(_untaught(parts) if stage.teacher == "none" else parts, stage.settings)
+    except SpecError as error:
+        raise SpecError(f"stage {stage.name!r}: {error}") from error
 
 
 def _plain(parts: LineUp) -> LineUp:

@@ -173,4 +173,4 @@ def is_void(row: dict[str, Any], step: int) -> bool:
     at, kind = row.get("step"), row.get("kind")
     if kind in ("note", "phase", RESUME) or not isinstance(at, int):
         return False
-    return at >= step if kind in ("loss", "stage") else at > step
+    return at >= step if kind in ("loss", "stage", "graft") else at > step

@@ -90,7 +90,7 @@ def _common(first: RunSpec) -> dict[str, Any]:
 
 def _knobs(recipe: str, model: str, task: str, teacher: str) -> dict[str, Any]:
     """The form of one recipe's parts, folded away; returns the settings that were changed."""
-    teacher = "" if recipe == "dense" else teacher
+    teacher = recipes.teacher_for(recipe, teacher)
     variants = [recipes.OWN, *recipes.RECIPES[recipe].variants]
     chosen: dict[str, Any] = {}
     with st.expander(f"Knobs of {recipe_title(recipe)}", icon=":material/tune:"):

@@ -87,7 +87,7 @@ def specs(choices: Choices) -> list[RunSpec]:
             choices.task,
             keep=keep,
             seed=seed,
-            teacher="" if recipe == "dense" else choices.teacher,
+            teacher=recipes.teacher_for(recipe, choices.teacher),
             name=choices.name,
             settings={**choices.common, **choices.knobs.get(recipe, {})},
         )
@@ -147,6 +147,8 @@ def changes(spec: RunSpec) -> dict[str, Any]:
 
 def command(spec: RunSpec) -> str:
     """The command line that starts the same run; it pastes into any POSIX shell."""
+    if base(spec).stages != spec.stages:
+        return "python -m analysis run spec.json  # its stages stand only in the spec, saved as JSON"
     words = [
         "python",
         "-m",

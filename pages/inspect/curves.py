@@ -46,7 +46,7 @@ with story.page("Curves", CLAIM):
             log=log,
             dark=charts.dark(),
         )
-        charts.chart(figure, key="curves", revision=f"{axis}{log}{facet}{len(source)}")
+        charts.chart(figure, key="curves", revision=f"{axis}{log}{facet}{source}")
         if source:
             st.caption(source)
         st.markdown("\n".join(f"- {guard.escape(sentence)}" for sentence in found.sentences))

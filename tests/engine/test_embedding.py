@@ -103,3 +103,24 @@ def test_a_run_trains_saves_and_resumes_with_factors(
     whole = hf.AutoModelForSequenceClassification.from_pretrained(straight / "model").eval()
     ids = torch.arange(1, 9).view(1, -1)
     torch.testing.assert_close(small(ids).logits, whole(ids).logits, atol=1e-5, rtol=0)
+
+
+def test_factors_are_trained_where_embeddings_are_not(
+    tmp_path: Path, tiny_bert: Path, sentences: list[dict[str, Any]], write: Callable[..., Path]
+) -> None:
+    data = str(write("data.jsonl", sentences * 3))
+    plan = {"embedding.type": "FactorisedEmbedding", "embedding.rank": 4}
+    spec = build("magnitude", str(tiny_bert), data, keep=0.25, steps=20, settings=plan)
+    assert spec.parts.optimizer.freeze_embeddings
+    setup = train.prepare(spec, tmp_path)
+    trained = {id(p) for group in setup.optimizer.param_groups for p in group["params"]}
+    table = setup.model.get_input_embeddings()
+    assert {id(table.table), id(table.projection)} <= trained
+
+
+@pytest.mark.parametrize("other", ["graft.type=Graft", "distillation.type=SelfDistillation"])
+def test_what_shares_the_table_of_the_student_is_refused(other: str) -> None:
+    name, _, value = other.partition("=")
+    plan = {"embedding.type": "FactorisedEmbedding", name: value}
+    with pytest.raises(SpecError, match=r"embedding is FactorisedEmbedding, but .* embedding\.type=none"):
+        build("grain", "bundled:text", "bundled:opinions", settings=plan)

@@ -43,7 +43,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 def mixed(types: tuple[str, ...], model: str, data: str) -> RunSpec:
     plan: dict[str, Any] = {f"{slot}.type": name for slot, name in zip(MIXED, types, strict=True)}
     plan |= SMALL.get(types[1], {})
-    plan |= {"training.batch": 8, "training.precision": "fp32", "optimizer.lr": 0.01}
+    plan |= {
+        "training.batch": 8,
+        "training.accumulate": 3,
+        "training.precision": "fp32",
+        "optimizer.lr": 0.01,
+    }
     return build("magnitude", model, data, keep=0.5, steps=8, settings=plan)
 
 

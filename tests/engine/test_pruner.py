@@ -12,7 +12,7 @@ import torch
 import transformers as hf
 from torch import nn
 
-from analysis.engine import held
+from analysis.engine import moments
 from analysis.engine.order import batches_from, epoch_batches
 from analysis.engine.pruner import Pruner
 from analysis.engine.setup import freeze_embeddings
@@ -79,14 +79,14 @@ def test_a_look_at_another_cut_leaves_both_masks_of_topkast(model: nn.Module) ->
     )
     pruner = Pruner.attach(find_sites(model), lineup, 0.3, seed=0)
     pruner.refresh(0.4)
-    before = held.hold(pruner)
+    before = moments.hold(pruner)
     reached = [r.reached.clone() for r in pruner.reach()]
     pruner.refresh(1.0)
     for r in pruner.reach():
         kept, reach = int(r.kept.count_nonzero()), int(r.reached.count_nonzero())
         n = r.kept.numel()
         assert (kept, reach) == (math.floor(0.3 * n + 1e-6), math.floor(0.5 * n + 1e-6))
-    held.put_back(pruner, before)
+    moments.put_back(pruner, before)
     assert all(torch.equal(r.reached, old) for r, old in zip(pruner.reach(), reached, strict=True))
 
 

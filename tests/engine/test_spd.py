@@ -252,7 +252,7 @@ def test_a_run_trains_the_layers_alone_and_tells_its_stages(launch: Launch) -> N
         assert all(not (later[n] & ~earlier[n]).any() for n in later)
     for settled in taken[1:]:  # the last cut comes before 0.4 of the run
         assert all(np.array_equal(settled[n], last[n]) for n in last)
-    assert [(e["name"], e["step"], e["rate"]) for e in events(path, "stage")] == [
+    assert [(e["name"], e["step"], e["rate"]) for e in events(path, "graft")] == [
         ("prune", 0, 0.8),
         ("ramp", 8, 0.8),
         ("tune", 12, 1.0),
@@ -270,7 +270,7 @@ def test_a_run_that_makes_its_teacher_tells_that_stage_too(launch: Launch) -> No
     with pytest.raises(train.Stopped):
         train.execute(path, Control(stop_at=11))
     train.execute(path, Control())
-    names = [(e["name"], e["step"]) for e in events(path, "stage")]
+    names = [(e["name"], e["step"]) for e in events(path, "graft")]
     assert names == [
         ("teach", 0),
         ("distil", 5),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers as hf
 from safetensors.torch import load_file
 
 from analysis import spec as specs
@@ -27,6 +29,13 @@ PRUNE = Stage(
     "prune", 0.4, start="teacher", teacher="fine-tuned", settings={"distillation.type": "SoftTargets"}
 )
 TUNE = Stage("tune", 0.3, depth=1.0, teacher="previous", settings={"hidden.type": "HiddenDistillation"})
+
+L0 = {
+    "score.type": "GateLogit",
+    "select.type": "OpenGate",
+    "schedule.type": "Constant",
+    "reparam.type": "HardConcrete",
+}
 
 
 @pytest.fixture
@@ -132,13 +141,45 @@ def test_a_resumed_run_ends_where_a_straight_one_does(tmp_path: Path, staged: Ru
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_a_pre_trained_start_forgets_what_came_before(tmp_path: Path, staged: RunSpec) -> None:
-    fresh = dataclasses.replace(PRUNE, start="pre-trained")
-    path = folder(tmp_path, "fresh", dataclasses.replace(staged, stages=(TEACH, fresh)))
-    train.execute(path, Control())
-    losses = events(path, "loss")
-    first = next(row for row in losses if row["step"] == events(path, "stage")[1]["step"])
-    assert first["terms"]["task"] == pytest.approx(losses[0]["terms"]["task"], abs=0.2)
+def test_a_pre_trained_start_has_the_loaded_weights(tmp_path: Path, staged: RunSpec) -> None:
+    fresh = dataclasses.replace(staged, stages=(TEACH, dataclasses.replace(PRUNE, start="pre-trained")))
+    path = folder(tmp_path, "fresh", fresh)
+    with pytest.raises(train.Stopped):
+        train.execute(path, Control(stop_at=12))
+    carry = stages.load(path / "checkpoints", 1)
+    setup = train.prepare(fresh, path.parent, specs.legs(fresh)[1], carry)
+    assert carry.tuned is not None
+    for site, loaded in zip(setup.pruner.sites, setup.start, strict=True):
+        assert torch.equal(site.weight, loaded)
+        assert not torch.equal(carry.tuned[f"{site.name}.weight"], loaded)
+
+
+def test_a_stage_file_holds_shared_weights_once(tmp_path: Path, staged: RunSpec) -> None:
+    path = folder(tmp_path, "stopped", staged)
+    with pytest.raises(train.Stopped):
+        train.execute(path, Control(stop_at=8))
+    carry = stages.load(path / "checkpoints", 1)  # the teacher is what the first stage has left
+    assert carry.previous and carry.tuned
+    assert all(carry.previous[n].data_ptr() == v.data_ptr() for n, v in carry.tuned.items())
+
+
+def test_a_teacher_of_another_size_is_refused_before_its_weights_are_taken(
+    tmp_path: Path, staged: RunSpec, tiny_bert: Path
+) -> None:
+    config = hf.BertConfig.from_pretrained(tiny_bert, hidden_size=32)
+    hf.BertModel(config).save_pretrained(tmp_path / "wide")
+    shutil.copy(tiny_bert / "tokenizer.json", tmp_path / "wide")
+    other = dataclasses.replace(staged, stages=(PRUNE,), teacher=str(tmp_path / "wide"))
+    with pytest.raises(SpecError, match=r"in the teacher .*wide; choose a teacher of the same architecture"):
+        train.prepare(other, tmp_path)
+
+
+def test_faults_of_a_later_stage_show_before_the_first_step(tmp_path: Path, staged: RunSpec) -> None:
+    blocks = Stage("blocks", settings={"units.type": "Block"})  # 32 x 32 do not divide 16 x 16
+    path = folder(tmp_path, "late", dataclasses.replace(staged, stages=(TEACH, PRUNE, blocks)))
+    with pytest.raises(SpecError, match="blocks of 32 x 32 do not divide"):
+        train.execute(path, Control())
+    assert events(path, "loss") == []
 
 
 @pytest.mark.parametrize(
@@ -147,6 +188,16 @@ def test_a_pre_trained_start_forgets_what_came_before(tmp_path: Path, staged: Ru
         ((TUNE,), "is the first and cannot begin with a previous one"),
         ((PRUNE, TUNE), "needs a fine-tuned teacher"),
         ((Stage("a", start="pre-trained"),) * 11, "too few for 11 stages"),
+        (
+            (TEACH, PRUNE, Stage("brief", 1e-6)),
+            "'brief' has a share of 1e-06 of .*, which is none of 20 steps",
+        ),
+        (
+            (TEACH, PRUNE, Stage("odd", settings={"training.batch": 4})),
+            "'odd' sets 'training.batch', which holds",
+        ),
+        ((TEACH, PRUNE, Stage("odd", settings={"score.speed": 4})), "stage 'odd': .*no field 'speed'"),
+        ((TEACH, PRUNE, Stage("l0", settings=L0)), "stage 'l0' goes on .* HardConcrete has no mask"),
     ],
 )
 def test_stages_that_cannot_run_are_refused(staged: RunSpec, chosen: tuple[Stage, ...], message: str) -> None:
@@ -161,6 +212,8 @@ def test_stages_that_cannot_run_are_refused(staged: RunSpec, chosen: tuple[Stage
         ({"share": 0}, "Stage.share is 0"),
         ({"depth": -1}, "Stage.depth is -1"),
         ({"name": ""}, "Stage.name is ''"),
+        ({"plain": "false"}, "Stage.plain is 'false'; allowed is true or false"),
+        ({"teaches": 1}, "Stage.teaches is 1; allowed is true or false"),
     ],
 )
 def test_a_stage_checks_its_fields(fields: dict[str, Any], message: str) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Held:
+class Moment:
     """Masks, count and scores of a moment."""
 
     masks: list[torch.Tensor]
@@ -22,16 +22,16 @@ class Held:
     states: list[torch.Tensor | None]
 
 
-def hold(pruner: Pruner) -> Held:
+def hold(pruner: Pruner) -> Moment:
     """The current masks, count and scores, to be put back after a look at other ones."""
-    return Held([m.clone() for m in _masks(pruner)], pruner.kept, pruner.cut, list(pruner.states))
+    return Moment([m.clone() for m in _masks(pruner)], pruner.kept, pruner.cut, list(pruner.states))
 
 
-def put_back(pruner: Pruner, held: Held) -> None:
+def put_back(pruner: Pruner, moment: Moment) -> None:
     """Restores what ``hold`` returned; selecting anew instead would see scores that have moved since."""
-    for mask, old in zip(_masks(pruner), held.masks, strict=True):
+    for mask, old in zip(_masks(pruner), moment.masks, strict=True):
         mask.copy_(old)
-    pruner.kept, pruner.cut, pruner.states = held.kept, held.cut, list(held.states)
+    pruner.kept, pruner.cut, pruner.states = moment.kept, moment.cut, list(moment.states)
 
 
 def memory(pruner: Pruner) -> dict[str, Any]:
