@@ -20,15 +20,16 @@ from analysis.store.layout import RECORDED
 KEEPS = (0.5, 0.3, 0.15, 0.1, 0.03)
 RECIPES = ("magnitude", "movement", "soft_movement")
 SHORT = 500  # steps of the runs that compare all systems
+STAGED = ("spd", "grain", "pela", "mlpruning")  # these have twice as many
 
 
 def results(task: str) -> pd.DataFrame:
     """The recorded test results of the real encoder on one task."""
     found = frames.results(RECORDED, recorded=False)
     real = found["model"].str.contains("MiniLM") & (found["split"] == "test")
-    short = found["steps"] == SHORT
-    source = "sst2" if task == "systems" else task
-    return found[real & found["task"].str.contains(source) & (short if task == "systems" else ~short)]
+    if task == "systems":
+        return found[real & found["task"].str.contains("sst2")]
+    return found[real & found["task"].str.contains(task) & (found["steps"] != SHORT)]
 
 
 def cell(rows: pd.DataFrame) -> str:
@@ -56,20 +57,25 @@ def table(task: str) -> list[str]:
 
 
 def systems() -> list[str]:
-    """Every recipe beside magnitude at the same keep, in Markdown: accuracy, what was kept, compute."""
+    """Every recipe beside magnitude at the same keep and number of steps, in Markdown."""
     found = results("systems")
-    dense = found[found["recipe"] == "dense"].iloc[-1]
-    rivals = {row["keep_target"]: row["value"] for _, row in found[found["recipe"] == "magnitude"].iterrows()}
+    rivals = {
+        (row["keep_target"], row["steps"]): row["value"]
+        for _, row in found[found["recipe"] == "magnitude"].iterrows()
+    }
+    dense = found[(found["recipe"] == "dense") & (found["steps"] == SHORT)].iloc[-1]["macs"] / SHORT
     lines = [
-        "| recipe | asked | kept | accuracy | against magnitude | training compute, of dense |",
-        "|---|---|---|---|---|---|",
+        "| recipe | steps | asked | kept | accuracy | against magnitude | training compute, of dense |",
+        "|---" * 7 + "|",
     ]
-    for _, row in found.sort_values(["keep_target", "value"], ascending=False).iterrows():
-        rival = rivals.get(row["keep_target"])
-        apart = f"{row['value'] - rival:+.3f}" if rival is not None and row["recipe"] != "magnitude" else ""
+    chosen = found[(found["steps"] == SHORT) | found["recipe"].isin(STAGED)]
+    for _, row in chosen.sort_values(["keep_target", "value"], ascending=False).iterrows():
+        rival = rivals.get((row["keep_target"], row["steps"]))
+        apart = f"{row['value'] - rival:+.3f}" if rival and row["recipe"] != "magnitude" else ""
         lines.append(
-            f"| {row['recipe']} | {row['keep_target'] * 100:g} % | {row['keep_prunable'] * 100:.1f} % "
-            f"| {row['value']:.3f} | {apart} | {row['macs'] / dense['macs']:.2f} |"
+            f"| {row['recipe']} | {row['steps']:,} | {row['keep_target'] * 100:g} % "
+            f"| {row['keep_prunable'] * 100:.1f} % | {row['value']:.3f} "
+            f"| {apart} | {row['macs'] / dense / row['steps']:.2f} |"
         )
     return lines
 

@@ -53,6 +53,12 @@ def test_no_card_without_a_recipe() -> None:
 
 
 @names
+def test_formulas_stand_on_lines_that_markdown_takes_for_formulas(name: str) -> None:
+    opened = [line for line in card(name).splitlines() if line.count("$$") % 2]
+    assert all(line == "$$" for line in opened) and len(opened) % 2 == 0
+
+
+@names
 def test_sections_in_order(name: str) -> None:
     text = card(name)
     assert re.findall(r"^## (.+)$", text, flags=re.M) == SECTIONS

@@ -79,10 +79,12 @@ def recipes(json: Json = False) -> None:
 
     def people() -> None:
         for row in rows:
-            write(f"{row['name']:14s} {row['paper']}")
-            write(f"{'':14s} {row['summary']}")
+            write(f"{row['name']:16s} {row['paper']}")
+            write(f"{'':16s} {row['summary']}")
             parts = (f"{slot}={part['type']}" for slot, part in row["parts"].items() if part)
-            write(f"{'':14s} {', '.join(parts)}")
+            write(f"{'':16s} {', '.join(parts)}, keep={row['keep']:g}")
+            if row["stages"]:
+                write(f"{'':16s} stages: {', '.join(stage['name'] for stage in row['stages'])}")
             if row["variants"]:
                 write(f"{'':14s} {VARIANT}={', '.join(row['variants'])}")
 

@@ -52,16 +52,14 @@ class LowRankEmbedding(nn.Module):
         return found @ self.projection
 
 
-def attach(part: FactorisedEmbedding | None, model: Any) -> None:
-    """Puts two factors in place of a model's table of word embeddings, where a part asks for it.
-
-    They are trained even where embeddings are not: what truncation broke could else never be mended.
+def check(part: FactorisedEmbedding | None, model: Any) -> nn.Embedding | None:
+    """The table that two factors are to replace, None where no part asks for it.
 
     Raises:
         SpecError: the model has no such table, or factors of that rank would not be smaller.
     """
     if part is None:
-        return
+        return None
     table = _table(model)
     if table is None:
         raise SpecError(
@@ -75,7 +73,20 @@ def attach(part: FactorisedEmbedding | None, model: Any) -> None:
             f"embedding.rank is {part.rank}; two factors of a table of {rows} words and width {cols} are "
             f"smaller only up to {most}: take a lower rank, or embedding.type=none."
         )
-    model.set_input_embeddings(LowRankEmbedding.of(table, part.rank))
+    return table
+
+
+def attach(part: FactorisedEmbedding | None, model: Any) -> None:
+    """Puts two factors in place of a model's table of word embeddings, where a part asks for it.
+
+    They are trained even where embeddings are not: what truncation broke could else never be mended.
+
+    Raises:
+        SpecError: the model has no such table, or factors of that rank would not be smaller.
+    """
+    table = check(part, model)
+    if part is not None and table is not None:
+        model.set_input_embeddings(LowRankEmbedding.of(table, part.rank))
 
 
 def _table(model: Any) -> nn.Embedding | None:

@@ -97,6 +97,8 @@ def _run(identifier: str, runs: Path | None) -> Path:
     from analysis.store import layout
 
     folder = layout.run_path(runs or layout.default_runs_dir(), identifier) / "model"
+    if not folder.parent.is_dir():
+        raise ModelError(f"There is no run {identifier}; `list` and the monitor show which there are.")
     if not folder.is_dir():
         raise ModelError(
             f"The run {identifier} has no model in {folder.parent}; wait until it is done, or name another "

@@ -195,6 +195,7 @@ def foresee(s: Setup, later: Sequence[Leg]) -> None:
     shapes = [site.shape for site in s.pruner.sites]
     for leg in later:
         matcher.check_attention(leg.spec.parts, s.model)
+        embedding.check(leg.spec.parts.embedding, s.model)
         if not isinstance(leg.spec.parts.units, MultiLevel):  # these depend on what is left by then
             leg.spec.parts.units.groups(shapes)
 

@@ -48,7 +48,8 @@ def loss(
         dark=dark,
         height=height,
         alt="Training loss against progress.",
-        how="Compare runs at the same progress; a jump upwards is the moment at which a cut hurt.",
+        how="Compare runs at the same progress; a jump upwards is a cut that hurt, or a new stage with other "
+        "losses.",
     )
     chosen = losses[losses["term"].isin(list(terms))] if len(losses) else losses
     drawn = 0

@@ -132,13 +132,22 @@ def usual(points: pd.DataFrame) -> pd.DataFrame:
     return rows if len(rows) else points
 
 
+def _apart(settings: object, same: pd.DataFrame, usual: pd.DataFrame) -> str:
+    """What sets runs with other settings apart: another number of steps where there is one."""
+    steps = [set(rows["steps"]) if "steps" in rows else set() for rows in (same, usual)]
+    if len(steps[0]) == 1 and steps[0] != steps[1]:
+        return f"{int(next(iter(steps[0]))):,} steps ({settings})"
+    return f"other settings ({settings})"
+
+
 def _variants(rows: pd.DataFrame, by: Sequence[str]) -> pd.Series:
     """Says of each run what sets it apart from most runs of its line; the index of ``rows`` is unique."""
     found = pd.Series("", index=rows.index, dtype="str")
     for _, line in rows.groupby(list(by), dropna=False):
         usual_settings = _most(line, "settings")
+        usual = line[line["settings"] == usual_settings]
         for settings, same in line.groupby("settings"):
-            words = [] if settings == usual_settings else [f"other settings ({settings})"]
+            words = [] if settings == usual_settings else [_apart(settings, same, usual)]
             found[same.index] = ", ".join(words)
             if same.groupby("target", dropna=False)["lr"].nunique(dropna=False).max() > 1:
                 # one rate a keep is a line of best rates; two at the same keep are two lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -73,7 +73,9 @@ def ask() -> plans.Choices:
     teacher = "" if teacher == NO_TEACHER else teacher
     first = recipes.build((chosen or ["movement"])[0], model, task)
     common = _common(first)
-    knobs = {recipe: changed for recipe in chosen if (changed := _knobs(recipe, model, task, teacher))}
+    knobs = {
+        recipe: changed for recipe in chosen if (changed := _knobs(recipe, model, task, teacher, common))
+    }
     keep_list, seed_list = plans.numbers(keeps, "Keeps", float), plans.numbers(seeds, "Seeds", int)
     return plans.Choices(model, task, chosen, keep_list, seed_list, teacher, name, common, knobs)
 
@@ -88,7 +90,7 @@ def _common(first: RunSpec) -> dict[str, Any]:
     return common
 
 
-def _knobs(recipe: str, model: str, task: str, teacher: str) -> dict[str, Any]:
+def _knobs(recipe: str, model: str, task: str, teacher: str, common: Mapping[str, Any]) -> dict[str, Any]:
     """The form of one recipe's parts, folded away; returns the settings that were changed."""
     teacher = recipes.teacher_for(recipe, teacher)
     variants = [recipes.OWN, *recipes.RECIPES[recipe].variants]
@@ -99,7 +101,9 @@ def _knobs(recipe: str, model: str, task: str, teacher: str) -> dict[str, Any]:
             chosen = {} if variant == recipes.OWN else {recipes.VARIANT: variant}
         spec = recipes.build(recipe, model, task, teacher=teacher, settings=chosen)
         if spec.stages:
-            st.caption(f"Stages: {plans.stages(spec)}. Knobs below are those of the stage that prunes.")
+            steps = {"training.steps": common.get("training.steps", spec.training.steps)}
+            timed = recipes.configured(spec, steps)
+            st.caption(f"Stages: {plans.stages(timed)}. Knobs below are those of the stage that prunes.")
         return chosen | forms.line_up(spec, f"{recipe}:")
 
 

@@ -11,7 +11,7 @@ import streamlit as st
 
 from analysis.store.runs import RunInfo
 from analysis.ui.guard import escape, guarded
-from analysis.ui.pick import ICONS, percent, short_name
+from analysis.ui.pick import ICONS, share, short_name
 
 TICK = 1.0
 LOG_BYTES = 16_384
@@ -63,7 +63,7 @@ def bar(info: RunInfo, title: str, result: str = "") -> None:
         result: what it measured, "" for not yet.
     """
     icon = f":material/{ICONS.get(info.state, 'help')}:"
-    kept = f"{percent(info.keep)} kept"
+    kept = share(info)
     words = [f"{icon} **{escape(title)}**", kept] if title else [f"{icon} {kept}"]
     words += [escape(f"{short_name(info.task)}, seed {info.seed}")] if info.task and title else []
     if result:

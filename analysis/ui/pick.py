@@ -17,6 +17,7 @@ from analysis.store.arrays import latest, numbers
 from analysis.store.runs import RunInfo
 from analysis.ui import cached, nav, story, url
 
+FINDS = ("SigmoidThreshold", "OpenGate", "LearnedKeep")  # selections that find their own keep
 ICONS = {
     "queued": "schedule",
     "running": "progress_activity",
@@ -43,7 +44,7 @@ def label(info: RunInfo) -> str:
     """One line that tells a run from the others."""
     if info.state == "unreadable":
         return f"{info.id} (unreadable)"
-    words = [title(info), f"{percent(info.keep)} kept", short_name(info.task), f"seed {info.seed}"]
+    words = [title(info), share(info), short_name(info.task), f"seed {info.seed}"]
     words += [info.name] if info.name else []
     words.append(info.id.rsplit("-", 1)[-1])
     return " · ".join(words) + (" (recorded)" if info.recorded else "")
@@ -51,7 +52,23 @@ def label(info: RunInfo) -> str:
 
 def title(info: RunInfo) -> str:
     """What a run is called in a heading: the words for its recipe."""
-    return recipe_title(info.recipe).capitalize()
+    words = recipe_title(info.recipe)
+    return words[:1].upper() + words[1:]
+
+
+def share(info: RunInfo) -> str:
+    """What a run was asked to keep; "asked" where the recipe finds its own keep and may miss it."""
+    parts = info.spec.get("parts")
+    select = parts.get("select") if isinstance(parts, dict) else None
+    finds = isinstance(select, dict) and select.get("type") in FINDS
+    return f"{percent(info.keep)} {'asked' if finds else 'kept'}"
+
+
+def factored(info: RunInfo) -> bool:
+    """Whether a run stores matrices as two factors, so that its masks say nothing."""
+    parts = info.spec.get("parts")
+    reparam = parts.get("reparam") if isinstance(parts, dict) else None
+    return isinstance(reparam, dict) and reparam.get("type") == "LowRank"
 
 
 def has_masks(info: RunInfo) -> bool:

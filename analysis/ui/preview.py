@@ -132,6 +132,8 @@ def schedule(spec: RunSpec) -> pd.DataFrame:
     for leg in legs(spec):
         first, last = leg.first / spec.training.steps, leg.last / spec.training.steps
         rows += [(first + (last - first) * at, curve, value) for at, curve, value in _planned(leg.spec)]
+    if not all(leg.stage.plain or leg.spec.parts.select.by_keep for leg in legs(spec)):
+        rows = [row for row in rows if row[1] != "keep"]  # a teacher's stage alone would say nothing
     return pd.DataFrame(rows, columns=["progress", "curve", "value"])
 
 

@@ -22,7 +22,7 @@ _COLUMNS = {
     ),
     "result": st.column_config.TextColumn("result", width=150),
     "keep": st.column_config.NumberColumn(
-        "kept", format="percent", help="Asked share of prunable weights kept."
+        "asked", format="percent", help="Asked share of prunable weights kept."
     ),
     "seed": st.column_config.NumberColumn("seed", width=50),
     "left": st.column_config.TextColumn("left", width=70),

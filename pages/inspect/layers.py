@@ -46,12 +46,22 @@ with story.page("Layers", CLAIM):
         figure = figures.mask_picture(
             frame, heads=site.heads, heads_along=site.heads_along, shape=site.shape, dark=charts.dark()
         )
-    charts.chart(figure, key=f"layers-{view}", revision=f"{value}")
+    said = cached.frame("factors_sentence", info.path)
+    if said and view in ("structure", "mask"):
+        st.info(
+            guard.escape(f"{said} So there is no mask to draw; the map shows what is left of each matrix.")
+        )
+    else:
+        charts.chart(figure, key=f"layers-{view}", revision=f"{value}")
     if view == "structure" and removal:
         st.markdown(guard.escape(removal))
         charts.data(
             cached.frame("removed", info.path), name=f"{info.id}-removed", title="What is left of each layer"
         )
-    if view != "bars" and (said := cached.frame("factors_sentence", info.path)):
+    if view == "bars":
+        for one in chosen:
+            if thin := cached.frame("factors_sentence", one.path):
+                st.markdown(guard.escape(f"{pick.title(one)}: {thin}"))
+    elif said and view == "map":
         st.markdown(guard.escape(said))
     charts.data(frame, figure, name=f"{info.id}-{view}")

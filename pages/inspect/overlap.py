@@ -15,7 +15,10 @@ CLAIM = (
 VIEWS = {"pair": "Two runs", "matrix": "Many runs", "ranks": "Ranks of the scores"}
 
 with story.page("Overlap", CLAIM):
-    infos = pick.masked_runs()
+    every = pick.masked_runs()
+    infos = [info for info in every if not pick.factored(info)]
+    if len(infos) < len(every):
+        st.caption("Runs that store matrices as two factors have no masks and are left out.")
     view = url.switch("View", list(VIEWS), key="view", name=VIEWS.__getitem__)
     if view == "matrix":
         chosen = pick.names(pick.several(infos, "Runs", "runs", pick.rivals(infos, None)))

@@ -38,7 +38,12 @@ with story.page("Weights and scores", CLAIM):
             )
     step = pick.snapshot(info, "histograms")
 
-    if kind == "growth":
+    said = cached.frame("factors_sentence", info.path)
+    if said and kind != "start":
+        st.info(
+            guard.escape(f"{said} So no weight has a score; the plane {PLANES['start']} shows the weights.")
+        )
+    elif kind == "growth":
         points = cached.frame("growth", info.path, number=step, sites=names)
         figure = scatter.growth(points, frames.growth_agreement(points), show=show, dark=charts.dark())
         charts.chart(figure, key="growth")

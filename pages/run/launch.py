@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import streamlit as st
+
 from analysis.figures.schedule import schedule
-from analysis.ui import charts, launching, preview, story
+from analysis.ui import charts, launching, plans, preview, story
 
 CLAIM = "**Choose a model, a task and recipes; see schedule, cost and command line; then press one button.**"
 
@@ -16,5 +18,7 @@ with story.page("Launch", CLAIM):
     frame = preview.schedule(spec)
     figure = schedule(frame, dark=charts.dark())
     charts.chart(figure, key="schedule-figure", revision=spec.recipe)
+    if spec.stages:
+        st.caption(f"Stages: {plans.stages(spec)}.")
     charts.data(frame, figure, name="schedule")
     launching.commands(wanted)

@@ -24,6 +24,9 @@ def table() -> bool:
 def curves() -> bool:
     """The chosen runs over each other."""
     chosen = pick.names([info for info in cached.runs(nav.runs_dir()) if info.id in st.session_state["runs"]])
+    if not chosen:
+        st.info("No run is chosen for the figures.")
+        return False
     paths = {label: info.path for label, info in chosen.items()}
     recipes = {label: info.recipe for label, info in chosen.items()}
     losses, evals, keeps = (frames.many(paths, kind) for kind in ("losses", "evals", "keeps"))
