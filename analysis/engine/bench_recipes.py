@@ -46,7 +46,7 @@ def bench_recipes(
     Args:
         names: recipes of the catalogue.
         rounds: steps timed; the median of the ratios within a round is reported.
-        tell: told what is measured next.
+        tell: told what was measured.
 
     Returns:
         one entry a recipe: recipe, ratio_step, ratio_memory (peak beyond the imports, in a process of its
@@ -58,7 +58,6 @@ def bench_recipes(
         base = _peak("dense", folder)
         found = []
         for name in names:
-            tell(f"measuring {name}")
             dense = _stepper("dense", folder)[0]
             step, stage = _stepper(name, folder)
             for warm in (dense, step, dense, step):
@@ -67,14 +66,9 @@ def bench_recipes(
             del dense, step
             gc.collect()
             memory = _peak(name, folder) / base
-            found.append(
-                {
-                    "recipe": name,
-                    "ratio_step": statistics.median(ratios),
-                    "ratio_memory": memory,
-                    "stage": stage,
-                }
-            )
+            row = {"recipe": name, "ratio_step": statistics.median(ratios), "ratio_memory": memory}
+            found.append({**row, "stage": stage})
+            tell(f"{name}: step {row['ratio_step']:.2f}, memory {memory:.2f} of a dense one")
     return found
 
 
@@ -101,7 +95,7 @@ def _model(folder: Path) -> Path:
 def _leg(name: str, folder: Path) -> tuple[RunSpec, Leg]:
     keep = 1.0 if name == "dense" else KEEP
     settings = {"training.precision": "fp32", "optimizer.lr": 1e-5}
-    teacher = str(folder) if recipes.RECIPES[name].stages else ""
+    teacher = recipes.teacher_for(name, str(folder)) if recipes.RECIPES[name].stages else ""
     asked = recipes.build(name, str(folder), TASK, keep=keep, steps=STEPS, settings=settings, teacher=teacher)
     legs = spec.legs(asked)
     return asked, max(legs, key=lambda leg: (not leg.stage.plain, leg.last - leg.first))
