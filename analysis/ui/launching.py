@@ -157,7 +157,7 @@ def button(wanted: Sequence[RunSpec]) -> None:
 
 def one(wanted: Sequence[RunSpec]) -> RunSpec:
     """Lets the visitor choose the run whose schedule is drawn."""
-    names = {f"{spec.recipe} {pick.percent(spec.keep)}": spec for spec in reversed(wanted)}
+    names = {f"{recipe_title(spec.recipe)} {pick.percent(spec.keep)}": spec for spec in reversed(wanted)}
     return names[url.select("Schedule of", list(names)[::-1], key="schedule")]
 
 

@@ -28,7 +28,7 @@ with story.page("Methods", CLAIM):
     st.caption(f"{recipe.summary} Source: {recipe.paper}.")
     if spec.stages:
         st.caption(f"Stages: {plans.stages(spec)}.")
-    nav.link("launch", f"Launch {recipe.title.lower()}", recipes=name)
+    nav.link("launch", f"Launch {recipe.title}", recipes=name)
     cards.show(recipes.card(name))
     st.subheader("All its knobs, read from the code")
     st.caption(
