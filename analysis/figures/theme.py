@@ -78,7 +78,7 @@ _SLOTS: dict[str, tuple[int, int, int]] = {  # recipe: (colour, symbol, dash)
     "pins": (4, 5, 8),
     "grain": (7, 7, 9),
     "spd": (0, 5, 4),
-    "pela": (5, 7, 9),
+    "pela": (5, 9, 5),
     "compute_optimal": (2, 8, 1),
     "powerprop": (3, 0, 6),
     "gradient_flow": (4, 3, 0),
