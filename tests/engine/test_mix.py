@@ -19,14 +19,15 @@ from analysis.spec import RunSpec
 
 MIXED = ("score", "units", "select", "schedule", "reparam")
 SMALL = {"Block": {"units.rows": 4, "units.cols": 4}, "Structure": {"units.rows": 4, "units.cols": 4}}
+LOOKED_AT = 1200
 PICKED = 24  # of the line-ups that are allowed, and more until every part was in two
 
 
 def every() -> list[tuple[str, ...]]:
-    """All line-ups over the mixed slots, in one shuffled order."""
+    """Some of all the line-ups over the mixed slots, always the same ones."""
     found = list(itertools.product(*(SLOTS[slot] for slot in MIXED)))
     random.Random(0).shuffle(found)
-    return found
+    return found[:LOOKED_AT]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ Sorted = tuple[list[RunSpec], list[tuple[tuple[str, ...], str]]]
 
 def test_a_refusal_names_a_part_and_what_to_choose(sorted_out: Sorted) -> None:
     specs, refused = sorted_out
-    assert len(specs) > 300 and refused
+    assert len(specs) > 60 and refused
     for types, sentence in refused:
         assert any(name in sentence for name in types) and ("choose" in sentence or "allowed" in sentence)
 
