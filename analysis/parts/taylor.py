@@ -32,7 +32,8 @@ def scaling(pieces: Sequence[Piece]) -> torch.Tensor:
     for piece in (p for p in pieces if role is None or p.role == role):
         assert piece.gradient is not None
         total.append(reduce(piece.weight * piece.gradient, piece.grid))
-        if piece.bias is not None and piece.bias_gradient is not None:
+        whole = piece.grid[1] == 1  # a bias goes with whole rows only
+        if whole and piece.bias is not None and piece.bias_gradient is not None:
             own = (piece.bias * piece.bias_gradient).view(-1, 1)
             total.append(reduce(own, (piece.grid[0], 1)))
     return torch.stack(total).sum(0).abs()
