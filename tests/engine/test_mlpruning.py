@@ -267,6 +267,7 @@ def test_shares_are_trained_beside_the_scores(launch: Launch) -> None:
     assert len(saved) > 8  # with every gate, and every bias, that its group ranks
 
 
+@pytest.mark.slow
 def test_asking_for_less_or_pulling_harder_keeps_less(launch: Launch) -> None:
     """The penalty adapts itself, without a controller: what is kept is monotone in keep and in its weight."""
 

@@ -129,7 +129,7 @@ def test_a_stage_begins_with_its_teachers_weights_and_masks(tmp_path: Path, stag
     assert not all(same)
 
 
-@pytest.mark.parametrize("stop", [3, 6, 10, 14, 17])
+@pytest.mark.parametrize("stop", [6, 10, 14])
 def test_a_resumed_run_ends_where_a_straight_one_does(tmp_path: Path, staged: RunSpec, stop: int) -> None:
     straight, cut = folder(tmp_path, "straight", staged), folder(tmp_path, "cut", staged)
     train.execute(straight, Control())
