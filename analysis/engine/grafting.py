@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from analysis.engine.blocks import block_of, inside
+from analysis.engine.matcher import same_shapes
 from analysis.engine.sites import Site
-from analysis.errors import SpecError
 from analysis.parts.graft import Graft
 
 
@@ -102,7 +102,7 @@ def attach(
     if part is None or teacher is None:
         return None
     paths = list(dict.fromkeys(b for s in sites if (b := block_of(s.name, s.role == "conv"))))
-    _compare(student, teacher)
+    same_shapes("graft puts the teacher's layers in the student's places", student, teacher.state_dict())
     if copy:
         student.load_state_dict(teacher.state_dict())
     own, others = ([m.get_submodule(p) for p in paths] for m in (student, teacher))
@@ -115,14 +115,3 @@ def attach(
             if not inside(name, paths):
                 parameter.requires_grad_(False)
     return graft
-
-
-def _compare(student: nn.Module, teacher: nn.Module) -> None:
-    mine, given = ({n: tuple(v.shape) for n, v in m.state_dict().items()} for m in (student, teacher))
-    for name in mine | given:
-        if mine.get(name) != given.get(name):
-            raise SpecError(
-                f"graft puts the teacher's layers in the student's places, but {name} is {mine.get(name)} in "
-                f"the model and {given.get(name)} in the teacher; choose a teacher of the same architecture, "
-                "such as a fine-tuned copy of the model."
-            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -54,6 +55,28 @@ def _size(model: Any) -> tuple[int, int]:
             "all its layers; set it to false or choose a transformer."
         )
     return width, depth
+
+
+def same_shapes(why: str, model: nn.Module, given: Mapping[str, torch.Tensor], name: str = "") -> None:
+    """Refuses a teacher of another architecture where its weights or layers take the student's places.
+
+    Args:
+        why: what is done with them, the start of the sentence.
+        model: the student.
+        given: the teacher's weights by name.
+        name: what the teacher is called, "" for one made in the run.
+
+    Raises:
+        SpecError: the first weight that differs, in both shapes.
+    """
+    mine, theirs = ({n: tuple(v.shape) for n, v in s.items()} for s in (model.state_dict(), given))
+    for weight in mine | theirs:
+        if mine.get(weight) != theirs.get(weight):
+            raise SpecError(
+                f"{why}, but {weight} is {mine.get(weight)} in the model and {theirs.get(weight)} in "
+                f"{f'the teacher {name}'.strip()}; choose a teacher of the same architecture, such as a "
+                "fine-tuned copy of the model."
+            )
 
 
 def check_attention(parts: LineUp, model: Any) -> None:

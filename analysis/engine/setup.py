@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -163,7 +163,7 @@ def _begin(
             models.load_model(given, data, leg.spec.seed, runs=runs).state_dict() if given else carry.tuned
         )
         assert source is not None
-        _same_shapes(model, source, given)
+        matcher.same_shapes("the run starts with its teacher's weights", model, source, given)
         model.load_state_dict(source)
     elif leg.stage.start == "previous" and carry.previous is not None:
         model.load_state_dict(carry.previous)
@@ -172,18 +172,6 @@ def _begin(
         held = refill.fill(model, sites, leg.spec.seed, "zero" if leg.stage.begin == "fill" else "mean")
     embedding.attach(leg.spec.parts.embedding, model)
     return held
-
-
-def _same_shapes(model: nn.Module, source: Mapping[str, torch.Tensor], name: str) -> None:
-    """Refuses a teacher whose weights cannot be the start of a model."""
-    mine, given = ({n: tuple(v.shape) for n, v in state.items()} for state in (model.state_dict(), source))
-    for weight in mine | given:
-        if mine.get(weight) != given.get(weight):
-            raise SpecError(
-                f"the run starts with its teacher's weights, but {weight} is {mine.get(weight)} in the model "
-                f"and {given.get(weight)} in the teacher {name}; choose a teacher of the same architecture, "
-                "such as a fine-tuned copy of the model."
-            )
 
 
 def foresee(s: Setup, later: Sequence[Leg]) -> None:
