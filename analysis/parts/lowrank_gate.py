@@ -95,7 +95,8 @@ class LowRankLinear(nn.Module):
         if weight.is_meta:
             return thin
         with torch.no_grad():
-            b, a = factors(balanced(weight, rank), dense.out_features)
+            # A second decomposition in single precision would move outputs by more than their last bits.
+            b, a = factors(balanced(weight.double(), rank), dense.out_features)
             thin.first.weight.copy_(a)
             thin.second.weight.copy_(b)
             if dense.bias is not None:
