@@ -9,7 +9,7 @@ from pathlib import Path
 
 from analysis.engine import columns, hub, sources
 from analysis.engine.blocks import block_of
-from analysis.engine.inspect_header import files_of, read_header
+from analysis.engine.inspect.header import files_of, read_header
 from analysis.engine.model_files import reads_text, resolve, wrong_input
 from analysis.engine.roles import NEVER, role_of
 from analysis.errors import ModelError

@@ -14,8 +14,8 @@ import streamlit as st
 
 from analysis import frames
 from analysis.engine import hub
-from analysis.engine.inspect import RESULT, SCHEMA_VERSION, inspect_apart
-from analysis.engine.inspect_header import files_of
+from analysis.engine.inspect.header import files_of
+from analysis.engine.inspect.worker import RESULT, SCHEMA_VERSION, inspect_apart
 from analysis.errors import ModelError
 from analysis.store.layout import ROOT
 from analysis.ui import cached, nav, pick, roots, story, url

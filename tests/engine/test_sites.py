@@ -11,7 +11,7 @@ import transformers as hf
 from torch import nn
 
 from analysis import frames
-from analysis.engine.inspect import inspect
+from analysis.engine.inspect.worker import inspect
 from analysis.engine.sites import Counts, count_parameters, find_sites, role_of
 from analysis.errors import SiteError
 

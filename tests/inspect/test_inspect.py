@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from analysis import frames
-from analysis.engine.inspect import inspect, inspect_apart
-from analysis.engine.inspect_header import MAX_HEADER, read_header
-from analysis.engine.inspect_names import layer_of, role_of
+from analysis.engine.inspect.header import MAX_HEADER, read_header
+from analysis.engine.inspect.names import layer_of, role_of
+from analysis.engine.inspect.worker import inspect, inspect_apart
 from analysis.errors import ModelError
 
 
@@ -330,7 +330,7 @@ def test_a_process_of_its_own_reports_success_failure_and_never_loads_torch(tmp_
     assert len(frames.tensors(tmp_path / "out")) == 1
     with pytest.raises(ModelError, match="does not exist"):
         inspect_apart(tmp_path / "none", tmp_path / "out")
-    code = "import analysis.engine.inspect, analysis.frames, sys; sys.exit('torch' in sys.modules)"
+    code = "import analysis.engine.inspect.worker, analysis.frames, sys; sys.exit('torch' in sys.modules)"
     assert (
         subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode
         == 0
@@ -382,7 +382,7 @@ def test_large_bfloat16_files_stream_in_bounded_memory(tmp_path: Path) -> None:
     block = np.random.default_rng(0).integers(0, 2**14, each // 2, dtype=np.uint16).tobytes()
     raw(path, header, block * 4)
     code = (
-        "import resource, sys, pathlib, numpy, pyarrow.parquet; from analysis.engine.inspect import inspect;"
+        "import resource, sys, pathlib, numpy, pyarrow.parquet; from analysis.engine.inspect.worker import inspect;"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
         "inspect(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]));"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)"

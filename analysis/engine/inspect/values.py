@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from analysis.engine.inspect_header import Entry
+from analysis.engine.inspect.header import Entry
 from analysis.errors import ModelError
 
 log = logging.getLogger(__name__)

@@ -18,15 +18,17 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from analysis.engine.blocks import inside
-from analysis.engine.inspect_header import Entry, clean, files_of, open_regular, read_header
-from analysis.engine.inspect_names import layer_of, role_of, site_block
-from analysis.engine.inspect_values import ANALYSED, BINS, QUANTILES, analyse
+from analysis.engine.inspect.header import Entry, clean, open_regular
+from analysis.engine.inspect.names import layer_of, role_of, site_block
+from analysis.engine.inspect.opening import open_checkpoint
+from analysis.engine.inspect.values import ANALYSED, BINS, QUANTILES, analyse
 from analysis.errors import LabError, ModelError
 from analysis.store import arrays, layout
 
@@ -59,7 +61,7 @@ def inspect(path: Path, out: Path) -> dict[str, Any]:
     empty: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "tensors": 0, "problems": [], "metadata": {}}
     empty["source"] = {"name": clean(path.name), "files": [], "bytes": 0}
     try:
-        result, rows, limits, counts = _read(path)
+        result, rows, limits, counts = _read(path, out)
     except (ModelError, OSError) as error:
         sentence = str(error) if isinstance(error, ModelError) else _disk_sentence(path, error)
         layout.write_json(out / RESULT, empty | {"error": sentence})
@@ -82,7 +84,7 @@ def inspect_apart(path: Path, out: Path, timeout: float = 900.0) -> None:
     Raises:
         ModelError: the checkpoint cannot be read, the process died, or it took too long.
     """
-    command = [sys.executable, "-m", "analysis.engine.inspect", str(path), str(out)]
+    command = [sys.executable, "-m", "analysis.engine.inspect.worker", str(path), str(out)]
     shown = clean(path.name)
     try:
         done = subprocess.run(command, cwd=layout.ROOT, timeout=timeout, capture_output=True, check=False)
@@ -98,15 +100,9 @@ def inspect_apart(path: Path, out: Path, timeout: float = 900.0) -> None:
         )
 
 
-def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], np.ndarray, np.ndarray]:
-    files, index = files_of(path)
-    entries: list[Entry] = []
-    metadata: dict[str, str] = {}
-    for file in files:
-        found, words = read_header(file)
-        entries += found
-        metadata |= words
-    problems = _disagreements(entries, index)
+def _read(path: Path, out: Path) -> tuple[dict[str, Any], list[dict[str, Any]], np.ndarray, np.ndarray]:
+    opened = open_checkpoint(path, out)
+    files, entries, metadata, problems = opened.files, opened.entries, opened.metadata, list(opened.problems)
     before = {file: _stamp(file) for file in files}
     rows, limits, counts = [], np.ones(len(entries)), np.zeros((len(entries), BINS + 2), dtype=np.int64)
     for i, (entry, labels) in enumerate(zip(entries, _labels(entries), strict=True)):
@@ -119,7 +115,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], np.ndarray,
     return {"source": source, "metadata": metadata, "problems": problems}, rows, limits, counts
 
 
-def _labels(entries: list[Entry]) -> list[dict[str, Any]]:
+def _labels(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """What names say: role, layer, and where a tensor counts.
 
     Prunable is a site; the encoder is everything in the blocks that hold one, as ``sites.count_parameters``
@@ -151,39 +147,7 @@ def _tensor(entry: Entry, labels: dict[str, Any]) -> tuple[dict[str, Any], float
     return row | {"analysed": True} | found | dict(zip(_LEVELS, levels, strict=True)), limit, counts
 
 
-def _disagreements(entries: list[Entry], index: dict[str, str]) -> list[str]:
-    """Compares the shards with their index and says what does not agree."""
-    names: dict[str, str] = {}
-    twice = []
-    for entry in entries:
-        if entry.name in names:
-            twice.append(entry.name)
-        names[entry.name] = entry.file.name
-    if twice:
-        raise ModelError(
-            f"{len(twice)} tensors stand in two files (first {clean(twice[0], 80)!r}), so it is unclear "
-            "which one holds; download the checkpoint again."
-        )
-    if not index:
-        return []
-    out = []
-    absent = [n for n in index if n not in names]
-    if absent:
-        out.append(
-            f"{len(absent)} tensors of the index are in none of its files, first {clean(absent[0], 80)!r}."
-        )
-    extra = [n for n in names if n not in index]
-    if extra:
-        out.append(f"{len(extra)} tensors are not in the index, the first is {clean(extra[0], 80)!r}.")
-    moved = [n for n, file in index.items() if names.get(n, file) != file]
-    if moved:
-        out.append(
-            f"{len(moved)} tensors are in another file than the index says, first {clean(moved[0], 80)!r}."
-        )
-    return out
-
-
-def _names(entries: list[Entry]) -> list[str]:
+def _names(entries: Sequence[Entry]) -> list[str]:
     """Makes names fit to be shown, and different where capping or cleaning made them equal."""
     seen: dict[str, int] = {}
     out = []
