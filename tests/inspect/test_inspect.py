@@ -382,7 +382,8 @@ def test_large_bfloat16_files_stream_in_bounded_memory(tmp_path: Path) -> None:
     block = np.random.default_rng(0).integers(0, 2**14, each // 2, dtype=np.uint16).tobytes()
     raw(path, header, block * 4)
     code = (
-        "import resource, sys, pathlib, numpy, pyarrow.parquet; from analysis.engine.inspect.worker import inspect;"
+        "import resource, sys, pathlib, numpy, pyarrow.parquet; from analysis.engine.inspect.worker "
+        "import inspect;"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
         "inspect(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]));"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)"
