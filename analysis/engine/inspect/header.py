@@ -41,6 +41,7 @@ class Entry:
     file: Path
     start: int
     size: int
+    ordered: bool = True
 
     @property
     def numel(self) -> int:
