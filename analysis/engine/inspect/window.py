@@ -23,10 +23,11 @@ from analysis.store import arrays, jobs
 RESULT = "window.npz"
 MODULE = "analysis.engine.inspect.window"
 PIXELS = 192  # along the longer side: 192 × 192 tiles with two numbers each stay below 300 kB
+Sides = tuple[int, int, int, int]  # top, bottom, left, right
 STRETCH = 1 << 20  # values of a row read at a time
 
 
-def window(inspection: Path, name: str, box: tuple[int, int, int, int], out: Path) -> None:
+def window(inspection: Path, name: str, box: Sides, out: Path) -> None:
     """Writes the picture of a window.
 
     Args:
@@ -47,14 +48,7 @@ def window(inspection: Path, name: str, box: tuple[int, int, int, int], out: Pat
         rows, width, matrix = as_matrix(entry)
         if not matrix or entry.dtype not in KINDS:
             raise ModelError(f"{clean(name, 80)!r} is no matrix of values; choose another.")
-        mask = next(
-            (
-                e
-                for e, r in found.values()
-                if row["masked"] and r["role"] == "mask" and r["weight"] == _of(row)
-            ),
-            None,
-        )
+        mask = mask_of(found, name)
         top, bottom = max(0, min(box[0], rows - 1)), max(1, min(box[1], rows))
         left, right = max(0, min(box[2], width - 1)), max(1, min(box[3], width))
         bottom, right = max(bottom, top + 1), max(right, left + 1)
