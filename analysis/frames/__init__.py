@@ -6,7 +6,7 @@ from analysis.frames.batches import batches
 from analysis.frames.checkpoint import denominators, file_problems, inspection, layers, tensors
 from analysis.frames.checkpoint_document import document, patterns
 from analysis.frames.checkpoint_units import matrix_structure, units
-from analysis.frames.checkpoint_values import cut, scored, sizes, tensor_histogram
+from analysis.frames.checkpoint_values import cut, cut_sentence, scored, sizes, tensor_histogram, window
 from analysis.frames.checkpoint_verdict import findings
 from analysis.frames.curves import best_lr, curves, few_rates, usual
 from analysis.frames.front import areas, front_sentences, trials
@@ -29,6 +29,7 @@ __all__ = [
     "counts",
     "curves",
     "cut",
+    "cut_sentence",
     "denominators",
     "document",
     "evals",
@@ -71,4 +72,5 @@ __all__ = [
     "units",
     "usual",
     "verdict",
+    "window",
 ]

@@ -25,8 +25,10 @@ CUT = {
     "below": "int64",
     "at": "int64",
     "removed": "float64",
+    "kept": "float64",
     "sparsity": "float64",
 }
+WINDOW = {"row": "int64", "col": "int64", "keep": "float32", "size": "float32"}
 INNER = 64
 PER_DECADE = 8
 RELATIVE_WIDTH = 2.0**-8  # of one step of a 32-bit histogram
@@ -154,6 +156,7 @@ def cut(folder: Path, sparsity: float, by: str = "magnitude", scope: str = "glob
             {"site": r["tensor"], "role": r["role"], "layer": r["layer"], "label": r["label"]}
             | {"weights": r["numel"], "zeros": r["zeros"]}
             | dict(zip(("below", "at", "removed"), rows[i], strict=True))
+            | {"kept": r["numel"] - rows[i][2]}
             | {"sparsity": rows[i][2] / r["numel"] if r["numel"] else None}
             for i, r in found.iterrows()
         ],
@@ -196,3 +199,65 @@ def _cut(
     below, at = sum(b for b, _ in parts), sum(a for _, a in parts)
     share = (wanted - below) / at if at else 0.0
     return (edge, edge), [(b, a, b + share * a) for b, a in parts]
+
+
+def window(folder: Path) -> pd.DataFrame:
+    """Lists the tiles of a picture of one matrix, as ``frames.mask_picture`` lists those of a mask.
+
+    Args:
+        folder: folder of the picture (``engine.inspect.window``).
+
+    Returns:
+        first row and column of each tile, the fraction kept, the mean size; ``attrs`` holds ``tile`` (weights
+        along a side) and ``shape`` of the matrix.
+    """
+    try:
+        found = arrays.load_arrays(Path(folder) / "window.npz")
+        tile, shape = int(found["tile"]), tuple(int(n) for n in found["shape"])
+        kept, size = found["kept"], found["size"]
+        grid = np.meshgrid(np.arange(kept.shape[0]), np.arange(kept.shape[1]), indexing="ij")
+        out = table(
+            WINDOW,
+            {
+                "row": grid[0].ravel() * tile + int(found["top"]),
+                "col": grid[1].ravel() * tile + int(found["left"]),
+                "keep": kept.ravel() / 100,
+                "size": size.ravel(),
+            },
+        )
+    except (*UNREADABLE, IndexError) as error:
+        log.info("no picture in %s: %s", folder, error)
+        out, tile, shape = table(WINDOW), 1, (0, 0)
+    out.attrs |= {"tile": tile, "shape": shape}
+    return out
+
+
+def cut_sentence(frame: pd.DataFrame, sparsity: float, by: str = "magnitude") -> str:
+    """Says in words what ``cut`` found.
+
+    Args:
+        frame: its result.
+        sparsity: what was asked for, in [0, 1].
+        by: "magnitude" or "scores".
+    """
+    what = "weights" if by == "magnitude" else "scores"
+    total, zeros, removed = (float(frame[c].sum()) for c in ("weights", "zeros", "removed"))
+    if not total:
+        return f"There are no {what} to cut."
+    new = max(0.0, removed - zeros) if by == "magnitude" else removed
+    least, most = frame["sparsity"].min(), frame["sparsity"].max()
+    words = f"To {100 * sparsity:g} %: {new:,.0f} more of {total:,.0f} {what} would go"
+    if by == "magnitude" and removed <= zeros:
+        words = f"At {100 * sparsity:g} % nothing more would go: {100 * zeros / total:.1f} % are zero already"
+    ends = frame.attrs.get("threshold")
+    if ends is None:
+        return f"{words}; every matrix has a threshold of its own."
+    size = "|w|" if by == "magnitude" else "the score"
+    if ends[0] == ends[1]:
+        words += f"; {size} up to {ends[1]:.6g} exactly"
+    else:
+        words += f"; the threshold of {size} lies between {ends[0]:.5g} and {ends[1]:.5g}"
+    ties = float(frame["at"].sum())
+    if ties > 1:
+        words += f", where {ties:,.0f} {what} lie, of which some stay"
+    return f"{words}. Matrices would be {100 * least:.1f} to {100 * most:.1f} % sparse."

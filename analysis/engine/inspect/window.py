@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from analysis.engine.inspect.again import entries
+from analysis.engine.inspect.again import entries, mask_of
 from analysis.engine.inspect.header import Entry, clean, open_regular
 from analysis.engine.inspect.kinds import KINDS, codes, edges, narrow, nonzero
 from analysis.engine.inspect.values import as_matrix, read
@@ -44,7 +44,7 @@ def window(inspection: Path, name: str, box: Sides, out: Path) -> None:
         found = entries(inspection)
         if name not in found:
             raise ModelError(f"There is no tensor {clean(name, 80)!r} in this checkpoint; choose another.")
-        entry, row = found[name]
+        entry = found[name][0]
         rows, width, matrix = as_matrix(entry)
         if not matrix or entry.dtype not in KINDS:
             raise ModelError(f"{clean(name, 80)!r} is no matrix of values; choose another.")
