@@ -206,7 +206,8 @@ def structure(frame: pd.DataFrame, *, title: str = "", dark: bool = False, heigh
     if known.empty:
         return base.nothing(fig, "No masks yet: they are written when a run saves a snapshot.", dark=dark)
     names = base.texts(
-        f"{'' if layer < 0 else layer} {ROLES.get(role, role)}".strip() or site
+        (f"{'' if layer < 0 else layer} {ROLES.get(role, role)}".strip() if role != "conv" else "")
+        or str(site).removesuffix(".weight")  # several convolutions share a layer and a role
         for layer, role, site in zip(known["layer"], known["role"], known["site"], strict=True)
     )
     for place, kind in enumerate(("rows", "cols", "heads")):

@@ -99,11 +99,8 @@ def _sizes(
         zmin=-limit if signed else 0,
         zmax=limit,
         colorscale=theme.diverging(dark) if signed else theme.sequential(dark),
-        colorbar={
-            "title": {"text": "w (no unit)" if signed else "mean |w|<br>(no unit)", "font": {"size": 11}}
-        },
-        hovertemplate="row %{y:.0f}, column %{x:.0f}<br>%{z:.4g} in "
-        + f"{_block(rows, cols)}<extra></extra>",
+        colorbar={"title": {"text": words, "font": {"size": 11}}},
+        hovertemplate=f"row %{{y:.0f}}, column %{{x:.0f}}<br>%{{z:.4g}} in {where}<extra></extra>",
     )
 
 

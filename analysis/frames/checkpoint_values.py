@@ -213,14 +213,14 @@ def window(folder: Path) -> pd.DataFrame:
     """
     try:
         found = arrays.load_arrays(Path(folder) / "window.npz")
-        tile, shape = int(found["tile"]), tuple(int(n) for n in found["shape"])
+        tile, shape = found["tile"].item(), tuple(int(n) for n in found["shape"])
         kept, size = found["kept"], found["size"]
         grid = np.meshgrid(np.arange(kept.shape[0]), np.arange(kept.shape[1]), indexing="ij")
         out = table(
             WINDOW,
             {
-                "row": grid[0].ravel() * tile + int(found["top"]),
-                "col": grid[1].ravel() * tile + int(found["left"]),
+                "row": grid[0].ravel() * tile + found["top"].item(),
+                "col": grid[1].ravel() * tile + found["left"].item(),
                 "keep": kept.ravel() / 100,
                 "size": size.ravel(),
             },

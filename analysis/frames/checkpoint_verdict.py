@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.frames import checkpoint
 from analysis.frames.checkpoint import counted, inspection, sites, tensors
 from analysis.frames.checkpoint_units import units
-from analysis.frames.checkpoint_values import scored
+from analysis.frames.checkpoint_values import histograms, scored
 from analysis.frames.sites import sites as run_sites
 from analysis.frames.tables import number, table
 
@@ -19,6 +19,7 @@ SENTENCES = {"sentence": "str", "view": "str"}
 GROUPS = (2, 4, 8, 16)  # neighbours along a row
 MOSTLY = 0.9  # share of the zeros that a structure must explain to be called by its name
 NAMED = 6
+TINY = 1e-12  # below this a weight changes nothing in single precision beside ordinary ones
 
 
 def findings(folder: Path) -> pd.DataFrame:
@@ -38,6 +39,7 @@ def findings(folder: Path) -> pd.DataFrame:
     rows = [
         ("tensors", _what(found, said)),
         ("layers", _zeros(found)),
+        ("sizes", _tiny(folder, found)),
         *(("units", s) for s in _empty(folder, found)),
         ("shares", _storage(found, said)),
         *(("tensors", s) for s in _stored(folder, found)),
@@ -77,6 +79,21 @@ def _zeros(found: pd.DataFrame) -> str:
     low, high = each.min(), each.max()
     spread = f"; from {_percent(low)} to {_percent(high)} by matrix" if high - low > 0.01 else ""
     return f"{words}{spread}."
+
+
+def _tiny(folder: Path, found: pd.DataFrame) -> str:
+    """Weights that a penalty drove towards zero without ever setting them to it."""
+    known = sites(found)
+    count = 0
+    for values, counts in histograms(folder, known.index).values():
+        count += int(counts[np.abs(values) < TINY].sum())
+    total = int(known["numel"].sum())
+    if count < 0.001 * total or not count:
+        return ""
+    return (
+        f"{count:,} more ({_percent(count / total)}) are smaller than 10⁻¹²: as good as zero, but not "
+        "counted as zeros here."
+    )
 
 
 def _kind(known: pd.DataFrame) -> str:

@@ -151,7 +151,9 @@ def _picture(folder: Path, dark: bool) -> None:
         )
     known = known.sort_values("prunable", ascending=False, kind="stable").set_index("tensor")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = str(url.select("Matrix", list(known.index), key="matrix"))
+        cut = known[(known["zeros"] > 0) & (known["zeros"] < known["numel"]) & known["prunable"]]
+        fullest = cut["sparsity"].idxmax() if len(cut) else None
+        name = str(url.select("Matrix", list(known.index), key="matrix", default=fullest))
         value = url.switch(
             "Show", ["keep", "size"], key="show", name={"keep": "Not zero", "size": "Size"}.__getitem__
         )
@@ -176,14 +178,19 @@ def _picture(folder: Path, dark: bool) -> None:
         shape=(sides[1], sides[3]),
         dark=dark,
     )
-    box = boxes.chart(figure, key="zoom")
+
+    def drawn() -> None:
+        box = st.session_state["chart-zoom"].get("box")
+        url.write("zoom", ",".join(f"{box[side]:.6g}" for side in ("x0", "x1", "y0", "y1")) if box else None)
+
+    charts.chart(figure, key="zoom", revision=f"{name}{sides}", select=True, on_box=drawn)
     tile = tiles.attrs["tile"]
     grain = "a pixel is one weight" if tile == 1 else f"a pixel is {tile} × {tile} weights"
     st.caption(
         f"Rows {sides[0]:,} to {sides[1] - 1:,} of {rows:,}, columns {sides[2]:,} to {sides[3] - 1:,} "
         f"of {width:,}; {grain}. Drag a box in the figure to zoom, down to single weights."
     )
-    if box:
+    if held:
         st.button(
             "The whole matrix", on_click=lambda: url.write("zoom", None), icon=":material/zoom_out_map:"
         )
