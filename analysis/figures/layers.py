@@ -71,28 +71,30 @@ def heat(
     )
     if known.empty:
         return base.nothing(fig, "No masks yet: they are written when a run saves a snapshot.", dark=dark)
-    table = _cells(known, value)
-    z = 100 * table.to_numpy(dtype=np.float64)
-    low, high = float(np.nanmin(z)), float(np.nanmax(z))
-    fig.add_trace(
-        go.Heatmap(
-            x=base.texts(ROLES.get(r, r or "unknown") for r in table.columns),
-            y=_names_of(known, table.index),
-            z=z.astype(np.float32),
-            texttemplate="%{z:.3g}" if table.size <= MOST_CELLS else None,
-            zmin=0 if value == "keep" or low >= 100 else low,
-            zmax=100 if value != "keep" else max(high, 1e-3),
-            colorscale=theme.sequential(dark),
-            colorbar={"title": {"text": f"{quantity}<br>(% of {base.text(of)})", "font": {"size": 11}}},
-            hoverongaps=False,
-            hovertemplate="layer %{y}, %{x}<br>%{z:.3f} %<extra></extra>",
-            xgap=2,
-            ygap=2,
-        )
-    )
+    fig.add_trace(_heat(_cells(known, value), known, value, of, dark))
     fig.update_yaxes(autorange="reversed", type="category", showgrid=False)
     fig.update_xaxes(type="category", showgrid=False)
     return fig
+
+
+def _heat(table: pd.DataFrame, known: pd.DataFrame, value: str, of: str, dark: bool) -> go.Heatmap:
+    quantity = "weights kept" if value == "keep" else "sparsity"
+    z = 100 * table.to_numpy(dtype=np.float64)
+    low, high = float(np.nanmin(z)), float(np.nanmax(z))
+    return go.Heatmap(
+        x=base.texts(ROLES.get(r, r or "unknown") for r in table.columns),
+        y=_names_of(known, table.index),
+        z=z.astype(np.float32),
+        texttemplate="%{z:.3g}" if table.size <= MOST_CELLS else None,
+        zmin=0 if value == "keep" or low >= 100 else low,
+        zmax=100 if value != "keep" else max(high, 1e-3),
+        colorscale=theme.sequential(dark),
+        colorbar={"title": {"text": f"{quantity}<br>(% of {base.text(of)})", "font": {"size": 11}}},
+        hoverongaps=False,
+        hovertemplate="layer %{y}, %{x}<br>%{z:.3f} %<extra></extra>",
+        xgap=2,
+        ygap=2,
+    )
 
 
 def _names_of(known: pd.DataFrame, layers: pd.Index) -> list[str]:

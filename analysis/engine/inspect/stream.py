@@ -33,9 +33,9 @@ def grouped(pieces: Sequence[tuple[int, Piece]]) -> list[list[Piece]]:
         lists of pieces in the same order, of about 32 MB or one larger piece each.
     """
     out: list[list[Piece]] = []
-    held = TOGETHER
+    held = 0
     for size, piece in pieces:
-        if held + size > TOGETHER:
+        if not out or held + size > TOGETHER:
             out.append([])
             held = 0
         out[-1].append(piece)

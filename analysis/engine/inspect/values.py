@@ -91,7 +91,8 @@ class Tally:
         self._extremes(values)
         double = values.astype(np.float64, copy=False)
         self.total += float(double.sum())
-        self.squares += float(double @ double)
+        with np.errstate(over="ignore"):
+            self.squares += float(double @ double)
 
     def join(self, other: Tally) -> None:
         """Adds what was counted elsewhere."""
