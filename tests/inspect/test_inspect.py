@@ -128,7 +128,7 @@ BAD: dict[str, tuple[Any, bytes, int | None, str]] = {
     "deeply nested": (b"[" * 100_000, b"", None, "not JSON"),
     "the same name twice": (TWICE, b"\0" * 8, None, "twice"),
     "entry is a number": ({"a": 3}, b"", None, "not an object"),
-    "entry is NaN": (NAN_HEADER, b"", None, "not an object"),
+    "entry is NaN": (NAN_HEADER, b"", None, "not JSON"),
     "unknown type": ({"a": entry("Q3_K")}, b"\0" * 8, None, "type"),
     "type is a list": ({"a": {**entry(), "dtype": ["F32"]}}, b"\0" * 8, None, "type"),
     "negative size": ({"a": entry(shape=(-2,))}, b"\0" * 8, None, "shape"),
@@ -226,7 +226,7 @@ def test_an_index_may_not_point_outside_its_folder_or_to_nothing(tmp_path: Path)
     for bad, words in (
         ("../outside.safetensors", "same folder"),
         ("/etc/passwd", "same folder"),
-        ("gone", "missing"),
+        ("gone.safetensors", "missing"),
     ):
         with pytest.raises(ModelError, match=words):
             inspect(shards(tmp_path / "m", {"a": bad}), tmp_path / "out")

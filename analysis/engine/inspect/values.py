@@ -193,7 +193,7 @@ def analyse(file: BinaryIO, entry: Entry) -> tuple[dict[str, Any], float, np.nda
         are zero throughout, None below two dimensions), and the histogram of ``Tally.histogram``.
     """
     tally = Tally(entry.dtype)
-    used = Used(entry.shape)
+    used = Used(entry.shape if entry.ordered else ())
     for raw in chunks(file, entry):
         used.add(tally.add(raw))
     found = tally.summary()
