@@ -78,6 +78,7 @@ def read_pickles(
         problems += _remarks(listing, clean(file.name))
     if not entries:
         raise ModelError(f"{clean(files[0].name)!r} holds no tensor; give a file that holds a state_dict.")
+    problems += _shared(entries)
     views = [e.name for e in entries if " " in e.dtype]
     if views:
         problems.append(
@@ -235,6 +236,20 @@ def _order(shape: list[int], stride: list[int]) -> bool | None:
             return None
         expected *= n
     return steps == sorted(steps, reverse=True)
+
+
+def _shared(entries: list[Entry]) -> list[str]:
+    """Says which tensors are a part of another; tied ones, which are the same bytes, are none of them."""
+    parts, last = [], None
+    for entry in entries:
+        if last and entry.file == last.file and entry.start < last.start + last.size:
+            if (entry.start, entry.size) != (last.start, last.size):
+                parts.append(entry.name)
+        if not last or entry.file != last.file or entry.start + entry.size > last.start + last.size:
+            last = entry
+    if not parts:
+        return []
+    return [f"{len(parts)} tensors are parts of others (first {clean(parts[0], 80)!r}), and counted in both."]
 
 
 def _remarks(listing: dict[str, Any], shown: str) -> list[str]:
