@@ -18,7 +18,7 @@ MAX_DIRECTORY = 32 * 2**20
 MAX_PICKLE = 64 * 2**20
 _LOCAL = struct.Struct("<4s5H3I2H")  # what stands before each member
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
-_BROKEN = (zipfile.BadZipFile, ValueError, NotImplementedError, OSError, OverflowError, struct.error)
+_BROKEN = (zipfile.BadZipFile, ValueError, RuntimeError, OSError, OverflowError, struct.error)
 
 
 class _Capped:
