@@ -59,7 +59,7 @@ def test_zip_and_legacy_files_hold_the_bytes_that_safetensors_holds(tmp_path: Pa
     entries, problems, kind = read_pickles([new, old], tmp_path)
     assert kind == "PyTorch before 1.6" and len(problems) == 1
     assert "'new.pt' also holds 'epoch', 'optimizer' beside the state dictionary" in problems[0]
-    for file in (new, tmp_path / "storages" / "old.bin"):
+    for file in (new, tmp_path / "storages" / "old.bin.storages"):
         found = [e for e in entries if e.file == file]
         assert {e.name: (e.dtype, e.shape, stored(e)) for e in found} == want and all(
             e.ordered for e in found

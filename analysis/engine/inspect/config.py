@@ -7,7 +7,7 @@ the weights show before anything is built.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def load(path: Path) -> dict[str, Any]:
         return json_object(file.read(MAX_CONFIG), "config.json")
 
 
-def whole(config: dict[str, Any], names: Sequence[str], most: int = MAX_SIZE) -> int | None:
+def whole(config: Mapping[str, Any], names: Sequence[str], most: int = MAX_SIZE) -> int | None:
     """Finds a size in a config.
 
     Args:
@@ -77,14 +77,14 @@ def whole(config: dict[str, Any], names: Sequence[str], most: int = MAX_SIZE) ->
     return None
 
 
-def heads_of(config: dict[str, Any]) -> tuple[int, int] | None:
+def heads_of(config: Mapping[str, Any]) -> tuple[int, int] | None:
     """Finds how many heads of queries, and of keys and values, a layer has; None where it is not said."""
     heads = whole(config, HEADS)
     shared = whole(config, KV_HEADS) or heads
     return None if heads is None or shared is None or heads % shared else (heads, shared)
 
 
-def head_size_of(config: dict[str, Any]) -> int | None:
+def head_size_of(config: Mapping[str, Any]) -> int | None:
     """Finds the width of a head: ``head_dim``, else the hidden size by the number of heads."""
     told, heads, hidden = whole(config, ("head_dim",)), heads_of(config), whole(config, HIDDEN)
     if told is not None or heads is None or hidden is None or hidden % heads[0]:
@@ -92,24 +92,24 @@ def head_size_of(config: dict[str, Any]) -> int | None:
     return hidden // heads[0]
 
 
-def layers_of(config: dict[str, Any]) -> int | None:
+def layers_of(config: Mapping[str, Any]) -> int | None:
     """Finds the number of layers; None where it is not said or not believed."""
     return whole(config, LAYERS, MAX_LAYERS)
 
 
-def quantised_by(config: dict[str, Any]) -> str | None:
+def quantised_by(config: Mapping[str, Any]) -> str | None:
     """Names the method that quantised the weights, such as "gptq"; None where none did."""
     found = config.get("quantization_config")
     return clean(found.get("quant_method", "unknown"), 40) if isinstance(found, dict) and found else None
 
 
-def tied(config: dict[str, Any]) -> bool | None:
+def tied(config: Mapping[str, Any]) -> bool | None:
     """Whether the word embedding is the output matrix too; None where it is not said."""
     found = config.get("tie_word_embeddings")
     return found if isinstance(found, bool) else None
 
 
-def require_credible(config: dict[str, Any], entries: Sequence[Entry], name: str) -> None:
+def require_credible(config: Mapping[str, Any], entries: Sequence[Entry], name: str) -> None:
     """Holds a config against the weights beside it, so that nothing is built that they cannot fill.
 
     Args:

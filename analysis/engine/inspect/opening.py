@@ -10,7 +10,7 @@ from analysis.engine.inspect.config import read_config
 from analysis.engine.inspect.files import SUFFIXES, TORCH, beside, files_of
 from analysis.engine.inspect.gguf import read_gguf
 from analysis.engine.inspect.header import MAX_TENSORS, Entry, clean, open_regular, read_header
-from analysis.engine.inspect.pickles import read_pickles
+from analysis.engine.inspect.pickles import COPY, read_pickles
 from analysis.errors import ModelError
 
 
@@ -98,7 +98,7 @@ def disagreements(entries: list[Entry], index: dict[str, str]) -> list[str]:
     for entry in entries:
         if entry.name in names:
             twice.append(entry.name)
-        names[entry.name] = entry.file.name
+        names[entry.name] = entry.file.name.removesuffix(COPY)
     if twice:
         raise ModelError(
             f"{len(twice)} tensors stand in two files (first {clean(twice[0], 80)!r}), so it is unclear "

@@ -30,6 +30,7 @@ from analysis.store import layout
 
 log = logging.getLogger(__name__)
 
+COPY = ".storages"
 MAX_LEGACY = 4 * 10**9
 MAX_LISTING = 96 * 2**20
 SECONDS = 300.0
@@ -71,7 +72,7 @@ def read_pickles(
     entries: list[Entry] = []
     problems: list[str] = []
     for file, found, listing in zip(files, known, told, strict=True):
-        where = file if found is not None else work / "storages" / file.name
+        where = file if found is not None else work / "storages" / f"{file.name}{COPY}"
         if found is None:
             found = _copied(listing.get("storages"), where)
         entries += entries_of(listing, where, found, clean(file.name))

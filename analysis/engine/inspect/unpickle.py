@@ -3,7 +3,7 @@
 ``torch.load(weights_only=True)`` is the only call that ever sees such a file; what it refuses is not loaded.
 A zip is loaded onto the meta device, so that no tensor is read or allocated: each storage only knows where
 in the file it lies. Files of before PyTorch 1.6 do not tell that; they are loaded, and their storages are
-written one after the other to OUT/storages/FILE.
+written one after the other to OUT/storages/FILE.storages.
 
 OUT/listing.json holds ``files``, one object each, which the parent process believes only after checking:
     tensors: name, dtype, itemsize, shape, stride, start (place of its storage in bytes) and offset (of its
@@ -197,7 +197,7 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(1)
     result: Any
     try:
-        result = [listing(path, out / "storages" / path.name) for path in files]
+        result = [listing(path, out / "storages" / f"{path.name}.storages") for path in files]
         text = json.dumps({"files": result})
     except Exception as error:  # whatever torch makes of a stranger's file ends here
         text = json.dumps(reason(error))
