@@ -63,8 +63,9 @@ def inspected(path: str, runs: Path) -> Path:
         ModelError: the checkpoint cannot be read; its sentence.
     """
     from analysis.engine.inspect import cache
+    from analysis.engine.inspect.locate import locate
 
-    out = cache.begin(Path(path), runs, again=True)
+    out = cache.begin(locate(path, runs), runs, again=True)
     return finished(out, path)
 
 

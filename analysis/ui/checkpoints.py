@@ -13,6 +13,7 @@ import streamlit as st
 from analysis import frames
 from analysis.engine import hub
 from analysis.engine.inspect import cache
+from analysis.engine.inspect.files import INDEXES, SUFFIXES, WHOLE
 from analysis.errors import ModelError
 from analysis.store.layout import ROOT
 from analysis.ui import cached, nav, pick, roots, story, url, working
@@ -66,11 +67,9 @@ def _openable(path: Path) -> list[Path]:
     of several.
     """
     if path.is_file():
-        return [path] if path.suffix == ".safetensors" else []
-    files = sorted(path.glob("*.safetensors"))
-    whole = len(files) == 1 or any(
-        (path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")
-    )
+        return [path] if path.suffix in SUFFIXES else []
+    files = sorted(file for file in path.glob("*") if file.suffix in SUFFIXES)
+    whole = len(files) == 1 or any((path / name).is_file() for name in (*WHOLE, *INDEXES))
     return [path] if whole else files
 
 
@@ -90,7 +89,7 @@ def ask() -> Path:
         key="path",
         name=lambda p: known.get(p, p),
         accept_new_options=True,
-        placeholder="Choose one, or type the path of a safetensors file or folder",
+        placeholder="Choose one, or type the path of a file of weights or a model folder",
         help="Paths are looked up below the runs folder, this repository, the working folder, and "
         "`PRUNING_LAB_CHECKPOINTS` and `PRUNING_LAB_MODELS`.",
     )

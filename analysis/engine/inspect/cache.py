@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.engine.inspect.header import MAX_HEADER, files_of, open_regular
+from analysis.engine.inspect.files import files_of
+from analysis.engine.inspect.header import MAX_HEADER, open_regular
 from analysis.store import jobs, layout
 
 SCHEMA_VERSION = 3
