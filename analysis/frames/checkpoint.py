@@ -146,7 +146,8 @@ def _note(row: dict[str, Any]) -> str:
     if row["masked"]:
         notes.append("its mask is applied")
     if row["weight"]:
-        notes.append(f"{row['role']} of {row['weight']}")
+        own = row["role"] in ("mask", "scores")
+        notes.append(f"{row['role']} of {row['weight']}" if own else f"stands for {row['weight']}")
     return "; ".join(notes)
 
 

@@ -113,7 +113,9 @@ def scored(folder: Path) -> pd.DataFrame:
     layer and block of the weight they belong to.
     """
     found = tensors(folder)
-    weights = found[found["prunable"]].drop_duplicates("tensor").set_index("tensor")
+    weights = found[found["prunable"]]
+    weights = weights.set_index(weights["weight"].where(weights["weight"] != "", weights["tensor"]))
+    weights = weights[~weights.index.duplicated()]
     out = found[(found["role"] == "scores") & found["weight"].isin(weights.index) & found["zeros"].notna()]
     owners = weights.reindex(out["weight"])
     return out.assign(**{c: owners[c].to_numpy() for c in ("role", "layer", "block")})

@@ -14,6 +14,7 @@ from analysis import frames
 from analysis.engine import hub
 from analysis.engine.inspect import cache
 from analysis.engine.inspect.files import INDEXES, SUFFIXES, WHOLE
+from analysis.engine.inspect.locate import locate
 from analysis.errors import ModelError
 from analysis.store.layout import ROOT
 from analysis.ui import cached, nav, pick, roots, story, url, working
@@ -24,26 +25,18 @@ LISTED = 100
 
 
 def allowed(text: str) -> Path:
-    """The path a visitor typed.
+    """What a visitor typed, as a path: a path, a run, a bundled model, a hub id in the local cache.
 
     Raises:
         ModelError: it is empty, outside the allowed folders, or not there.
     """
     words = text.strip()
-    if not words or "\0" in words or len(words) > 4096:
-        raise ModelError("The path is empty or too long; give a safetensors file or a folder that holds one.")
-    below = [root / words for root in roots.roots()]
+    below = [root / words for root in roots.roots()] if words and "\0" not in words else []
     try:
-        path = next((p for p in below if p.exists()), Path(words))
-    except OSError as error:  # a part too long
-        raise ModelError(f"The path {words[:80]!r} cannot be followed ({error}); check it.") from None
-    path = roots.require(path, roots.CHECKPOINTS, ModelError)
-    if not path.exists():
-        raise ModelError(
-            f"There is nothing at {str(path)!r}; check the path, it is looked up below {roots.roots()[0]} "
-            "first."
-        )
-    return path
+        path = next((p for p in below if p.exists()), None)
+    except OSError:  # a part too long: the search below says so
+        path = None
+    return roots.require(path or locate(words, nav.runs_dir()), roots.CHECKPOINTS, ModelError)
 
 
 def offered() -> dict[str, str]:

@@ -114,7 +114,7 @@ BAD: dict[str, tuple[Any, bytes, int | None, str]] = {
     "deeply nested": (b"[" * 100_000, b"", None, "not JSON"),
     "the same name twice": (TWICE, b"\0" * 8, None, "twice"),
     "entry is a number": ({"a": 3}, b"", None, "not an object"),
-    "entry is NaN": (NAN_HEADER, b"", None, "not an object"),
+    "entry is NaN": (NAN_HEADER, b"", None, "not JSON"),
     "unknown type": ({"a": entry("Q3_K")}, b"\0" * 8, None, "type"),
     "type is a list": ({"a": {**entry(), "dtype": ["F32"]}}, b"\0" * 8, None, "type"),
     "negative size": ({"a": entry(shape=(-2,))}, b"\0" * 8, None, "shape"),
@@ -212,7 +212,7 @@ def test_an_index_may_not_point_outside_its_folder_or_to_nothing(tmp_path: Path)
     for bad, words in (
         ("../outside.safetensors", "same folder"),
         ("/etc/passwd", "same folder"),
-        ("gone", "missing"),
+        ("gone.safetensors", "missing"),
     ):
         with pytest.raises(ModelError, match=words):
             inspect(shards(tmp_path / "m", {"a": bad}), tmp_path / "out")
@@ -300,6 +300,13 @@ def test_sparsity_depends_on_the_denominator(tmp_path: Path) -> None:
         ("fc.weight", (10, 64), "head"),
         ("fc.bias", (10,), "head"),
         ("model.layers.0.mlp.down_proj.qweight", (8, 8), "quantised"),
+        ("blk.0.attn_q.weight", (8, 8), "query"),
+        ("blk.0.attn_output.weight", (8, 8), "attention output"),
+        ("blk.0.ffn_gate.weight", (8, 8), "ffn in"),
+        ("blk.0.ffn_down.weight", (8, 8), "ffn out"),
+        ("blk.0.attn_norm.weight", (8,), "norm"),
+        ("token_embd.weight", (8, 8), "embedding"),
+        ("output.weight", (8, 8), "head"),
         ("something.weight", (8, 8), "other"),
         ("something", (8,), "unknown"),
     ],

@@ -42,7 +42,8 @@ class Tensor:
         encoder: whether it counts to the encoder: everything in the blocks that hold sites.
         heads: attention heads it divides into, 0 where it does not or nobody knows.
         head_axis: 0 when the heads are stretches of rows, 1 for columns.
-        weight: for masks and scores, the name of the weight they belong to.
+        weight: for masks and scores the name of the weight they belong to, for a weight that is stored under
+            another name its own.
         mask: the mask applied to it.
     """
 
@@ -117,7 +118,7 @@ def tensors(entries: Sequence[Entry], config: Mapping[str, Any]) -> list[Tensor]
                 counts and bool(block),
                 heads,
                 axis,
-                clean(owners.get(i, "")),
+                clean(owners.get(i, "") if i in owners else plain[i] if plain[i] != entry.name else ""),
                 masks.get(plain[i]) if counts and weights.get(plain[i]) == i else None,
             )
         )

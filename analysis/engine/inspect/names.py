@@ -29,19 +29,23 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("head", "", r"^(\w+\.)?(linear|fc|head|output)\.bias$"),
     ("bias", "", r"(^|[._])bias(_\w+)?$"),
     ("head", "lm_head classifier score qa_outputs cls vocab_projector predictions", ""),
-    ("embedding", r"\w*embed\w* wte wpe cls_token mask_token", ""),
+    ("embedding", r"\w*embed\w* token_embd wte wpe cls_token mask_token", ""),
     ("pooler", "pooler", ""),
-    ("query_key_value", "c_attn qkv qkv_proj query_key_value in_proj_weight in_proj", ""),
-    ("query", "query q_proj q_lin q", ""),
-    ("key", "key k_proj k_lin k", ""),
-    ("value", "value v_proj v_lin v", ""),
+    ("query_key_value", "c_attn attn_qkv qkv qkv_proj query_key_value in_proj_weight in_proj", ""),
+    ("query", "query q_proj q_lin q attn_q", ""),
+    ("key", "key k_proj k_lin k attn_k", ""),
+    ("value", "value v_proj v_lin v attn_v", ""),
     (
         "attention output",
-        "o_proj out_lin out_proj",
+        "o_proj out_lin out_proj attn_output",
         r"att(entio)?n[._](output\.dense|output|c_proj|proj|dense|o)([._]|$)",
     ),
-    ("ffn in", r"intermediate up_proj gate_proj gate_up_proj c_fc fc1 lin1 wi(_\d)? w1 w3 dense_h_to_4h", ""),
-    ("ffn out", "down_proj fc2 lin2 wo w2 dense_4h_to_h", r"(mlp\.c_proj|output\.dense)([._]|$)"),
+    (
+        "ffn in",
+        r"intermediate ffn_(up|gate) up_proj gate_proj gate_up_proj c_fc fc1 lin1 wi(_\d)? w1 w3 dense_h_to_4h",
+        "",
+    ),
+    ("ffn out", "down_proj ffn_down fc2 lin2 wo w2 dense_4h_to_h", r"(mlp\.c_proj|output\.dense)([._]|$)"),
 )
 
 
