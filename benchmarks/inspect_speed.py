@@ -97,7 +97,7 @@ def speed(folder: Path, dtype: str, gigabytes: float, sparsity: float) -> dict[s
 
 MEASURED = (
     "import sys, time; from pathlib import Path\n"
-    "import pyarrow.parquet\n"
+    "import pandas, pyarrow.parquet  # writing a table imports both\n"
     "from analysis.engine.inspect.worker import inspect\n"
     "print('ready', flush=True); sys.stdin.readline()\n"
     "inspect(Path(sys.argv[1]), Path(sys.argv[2]))\n"

@@ -42,7 +42,7 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "ffn in",
-        r"intermediate ffn_(up|gate) up_proj gate_proj gate_up_proj c_fc fc1 lin1 wi(_\d)? w1 w3 dense_h_to_4h",
+        r"intermediate ffn_(up|gate) (gate_)?up_proj gate_proj c_fc fc1 lin1 wi(_\d)? w1 w3 dense_h_to_4h",
         "",
     ),
     ("ffn out", "down_proj ffn_down fc2 lin2 wo w2 dense_4h_to_h", r"(mlp\.c_proj|output\.dense)([._]|$)"),

@@ -17,7 +17,7 @@ from analysis.engine.inspect.kinds import KINDS, RELATIVE_WIDTH, Kind, codes, ed
 from analysis.engine.inspect.structure import BLOCK, Structure
 from analysis.errors import ModelError
 
-CHUNK = 1 << 19  # values counted at a time
+CHUNK = 1 << 18  # values counted at a time
 LONGEST = 1 << 21  # values of 32 rows above which a matrix is read in stretches of one row
 SPAN = 1 << 25  # values one process takes at a time
 QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
@@ -92,7 +92,7 @@ class Tally:
         double = values.astype(np.float64, copy=False)
         self.total += float(double.sum())
         with np.errstate(over="ignore"):
-            self.squares += float(double @ double)
+            self.squares += float(np.einsum("i,i->", double, double))  # not BLAS, which starts threads
 
     def join(self, other: Tally) -> None:
         """Adds what was counted elsewhere."""
