@@ -250,7 +250,7 @@ def cut_sentence(frame: pd.DataFrame, sparsity: float, by: str = "magnitude") ->
     least, most = frame["sparsity"].min(), frame["sparsity"].max()
     words = f"To {100 * sparsity:g} %: {new:,.0f} more of {total:,.0f} {what} would go"
     if by == "magnitude" and removed <= zeros:
-        words = f"At {100 * sparsity:g} % nothing more would go: {100 * zeros / total:.1f} % are zero already"
+        return f"At {100 * sparsity:g} % nothing more would go: {100 * zeros / total:.1f} % are zero already."
     ends = frame.attrs.get("threshold")
     if ends is None:
         return f"{words}; every matrix has a threshold of its own."

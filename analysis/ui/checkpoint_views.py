@@ -191,9 +191,7 @@ def _picture(folder: Path, dark: bool) -> None:
         f"of {width:,}; {grain}. Drag a box in the figure to zoom, down to single weights."
     )
     if held:
-        st.button(
-            "The whole matrix", on_click=lambda: url.write("zoom", None), icon=":material/zoom_out_map:"
-        )
+        st.button("Whole matrix", on_click=lambda: url.write("zoom", None), icon=":material/zoom_out_map:")
     charts.data(tiles, figure, name="picture", title="Tiles and downloads")
 
 

@@ -17,7 +17,7 @@ from analysis.engine.inspect.files import INDEXES, SUFFIXES, WHOLE
 from analysis.engine.inspect.locate import locate
 from analysis.errors import ModelError
 from analysis.store.layout import ROOT
-from analysis.ui import cached, nav, pick, roots, story, url, working
+from analysis.ui import cached, nav, pick, roots, story, uploads, url, working
 
 VARIABLES = (roots.CHECKPOINTS, hub.MODELS)
 SHOWN = ("tensor", "role", "layer", "shape", "dtype", "bytes", "zeros", "sparsity", "note")
@@ -72,7 +72,12 @@ def ask() -> Path:
     Raises:
         ModelError: the path may not or cannot be opened.
     """
-    known = offered()
+    sent = uploads.offered()
+    known = sent | offered()
+    newest = next(reversed(sent), None)
+    if newest is not None and st.session_state.get("lab.sent") != newest:
+        st.session_state["path"] = newest
+    st.session_state["lab.sent"] = newest
     typed = [text for text in url.read("path")[:1] if text not in known]
     held = st.session_state.get("path")
     options = list(dict.fromkeys([*known, *typed, *([held] if held else [])]))
