@@ -186,28 +186,33 @@ def _stored(folder: Path, found: pd.DataFrame) -> list[str]:
 
 
 def _lost(found: pd.DataFrame, said: dict[str, Any]) -> list[str]:
-    """Compares a run's masks with the zeros of its saved weights."""
+    """Compares a run's masks with the zeros of its saved weights, or with what is left of them."""
     path = Path(str(said.get("source", {}).get("path", "")))
     run = path if (path / "sites.json").is_file() else path.parent
     if not (run / "sites.json").is_file():
         return []
     wanted = run_sites(run)
-    wanted = wanted[wanted["kept"].notna()]
-    have = {str(n).removesuffix(".weight"): z for n, z in zip(found["tensor"], found["zeros"], strict=True)}
-    pairs = [(w - k, have[s]) for s, w, k in zip(wanted["site"], wanted["weights"], wanted["kept"],
-                                                 strict=True) if s in have]  # fmt: skip
-    pruned, zeros = sum(p for p, _ in pairs), sum(z for _, z in pairs)
-    total = sum(w for s, w in zip(wanted["site"], wanted["weights"], strict=True) if s in have)
-    if not pairs or not pruned:
+    wanted = wanted[wanted["kept"].notna()].set_index("site")
+    mine = found.set_index(found["tensor"].str.removesuffix(".weight"))
+    both = wanted.join(mine[["numel", "zeros"]], how="inner")
+    if both.empty:
+        return []
+    weights, kept, stored = (int(both[c].sum()) for c in ("weights", "kept", "numel"))
+    count = _count(len(both), "matrix", "matrices")
+    if stored < weights:
+        return [
+            f"Compact: of {weights:,} weights in {count} of its run {stored:,} are stored, the rest is cut "
+            "out."
+        ]
+    pruned, zeros = weights - kept, int(both["zeros"].sum())
+    if not pruned:
         return []
     if zeros < 0.999 * pruned:
         return [
-            f"Lost mask: the run pruned {_percent(pruned / total)} of {len(pairs)} matrices, in the file "
-            f"{_percent(zeros / total)} are zero."
+            f"Lost mask: the run pruned {_percent(pruned / weights)} of {count}, in the file "
+            f"{_percent(zeros / weights)} are zero."
         ]
-    return [
-        f"The zeros of {len(pairs)} matrices are the masks of its run: {_percent(pruned / total)} pruned."
-    ]
+    return [f"The zeros of {count} are the masks of its run: {_percent(pruned / weights)} pruned."]
 
 
 def _oddities(found: pd.DataFrame) -> list[str]:
