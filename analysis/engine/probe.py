@@ -52,6 +52,7 @@ def folder_of(spec: ProbeSpec, runs: Path) -> Path:
     Raises:
         ModelError: the model is not on this machine, or is none that can be loaded.
     """
+    spec = _placed(spec)
     known = not hub.online() or hub.looks_like_path(spec.model) or ":" in spec.model
     data = hub.under(hub.DATA, spec.task.source) or Path(spec.task.source).expanduser()
     whole = {
@@ -64,6 +65,18 @@ def folder_of(spec: ProbeSpec, runs: Path) -> Path:
     }
     digest = hashlib.sha256(json.dumps(whole, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
     return Path(runs) / FOLDER / digest[:24]
+
+
+def _placed(spec: ProbeSpec) -> ProbeSpec:
+    """The same wish with paths made absolute, because the process that reads them works elsewhere."""
+
+    def absolute(name: str) -> str:
+        if ":" in name.split("/")[0]:
+            return name
+        path = Path(name).expanduser()
+        return str(path.resolve()) if path.exists() else name
+
+    return spec.replace(model=absolute(spec.model), task=spec.task.replace(source=absolute(spec.task.source)))
 
 
 def _stamps(path: Path) -> Iterator[tuple[str, int, int]]:
@@ -124,7 +137,7 @@ def begin(spec: ProbeSpec, runs: Path) -> Path:
     layout.make_runs_dir(runs)
     out.mkdir(parents=True, exist_ok=True)
     _sweep(out.parent, out)
-    layout.write_json(out / REQUEST, {**probe_to_dict(spec), "runs": str(runs)}, durable=False)
+    layout.write_json(out / REQUEST, {**probe_to_dict(_placed(spec)), "runs": str(runs)}, durable=False)
     jobs.begin(out, "analysis.engine.probe", str(out))
     return out
 

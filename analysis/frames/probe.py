@@ -32,10 +32,10 @@ LATENCY = {
     "low": "float64",
     "high": "float64",
     "ratio": "float64",
-    "rounds": "int64",
+    "rounds": "float64",
     "examples": "int64",
     "shape": "str",
-    "parameters": "int64",
+    "parameters": "float64",
     "difference": "float64",
     "kernel": "str",
     "reason": "str",
@@ -189,14 +189,15 @@ def _speed(times: pd.DataFrame) -> list[str]:
             said.append(f"{name[:1].upper()}{name[1:]}: not timed; {row['reason']}")
         elif name == "masked":
             said.append(
-                f"Masked to {100 * float(row['keep']):.3g} %, it takes {ratio:.2f} of the dense time: zeros "
-                "inside dense tensors save no work."
+                f"Masked to {100 * float(row['keep']):.3g} %, it takes {ratio:.2f} of the dense time: the "
+                "kernel is the same and does not know which numbers are zero."
             )
         else:
             same = "the model as opened" if name.endswith("opened") else "the masked model"
+            beside = " beside their places" if name == "CSR" else ""
             said.append(
                 f"{name[:1].upper()}{name[1:]}, it takes {ratio:.2f} of the dense time with "
-                f"{int(row['parameters']):,} numbers stored; outputs differ from those of {same} by at most "
-                f"{float(row['difference']):.1g}."
+                f"{int(row['parameters']):,} numbers stored{beside}; outputs differ from those of {same} by "
+                f"at most {float(row['difference']):.1g}."
             )
     return said
