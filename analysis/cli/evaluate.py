@@ -116,7 +116,7 @@ def _answer(out: Path, json: bool) -> None:
 
     about = frames.probe_about(out)
     points, times = records(frames.probe_points(out)), records(frames.probe_latency(out))
-    said = frames.probe_sentences(out)
+    said = [*frames.probe_sentences(out), *frames.probe_speed(out)]
     document = {**about, "points": points, "latency": times, "sentences": said, "folder": str(out)}
 
     def people() -> None:

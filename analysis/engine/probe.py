@@ -32,6 +32,7 @@ from analysis.errors import LabError, ModelError
 from analysis.spec.probe import ProbeSpec, probe_from_dict, probe_to_dict
 from analysis.store import arrays, jobs, layout
 from analysis.store.locks import held
+from analysis.store.queue import cores
 
 log = logging.getLogger(__name__)
 
@@ -167,6 +168,14 @@ def request(out: Path) -> tuple[ProbeSpec, Path]:
     return probe_from_dict(found), runs
 
 
+def asked(out: Path, spec: ProbeSpec) -> bool:
+    """Whether this wish is the last one that was made of a folder."""
+    try:
+        return request(out)[0] == _placed(spec)
+    except LabError:
+        return False
+
+
 def work(out: Path) -> None:
     """Does what the wish of a folder asks for, in this process.
 
@@ -202,6 +211,7 @@ def _sentence(error: Exception, spec: ProbeSpec, out: Path) -> str:
 def main(arguments: list[str]) -> int:
     """Runs from the command line with OUT; one sentence on stderr and code 2 on failure."""
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {os.getpid()} %(name)s: %(message)s")
+    os.environ["OMP_NUM_THREADS"] = str(cores())  # torch is not imported yet; a job has one thread by default
     try:
         work(Path(arguments[0]))
     except LabError as error:

@@ -36,7 +36,6 @@ from analysis.errors import ModelError
 from analysis.spec import ProbeSpec, Training
 from analysis.store import arrays, layout
 from analysis.store.jobs import Job
-from analysis.store.queue import cores
 
 EXAMPLES = 32  # of a timed forward pass
 ESTIMATED, VERIFIED = "estimated", "verified"
@@ -133,7 +132,6 @@ def work(out: Path, spec: ProbeSpec, runs: Path, job: Job) -> None:
         runs: folder of runs that "run:ID" refers to.
         job: told after every batch, and asked whether to stop.
     """
-    torch.set_num_threads(cores())
     subject = prepare(spec, runs)
     layout.write_json(out / ABOUT, _about(subject), durable=False)
     known = load(out / POINTS_FILE)

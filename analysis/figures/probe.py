@@ -58,7 +58,7 @@ def cost(
     if cuts.empty:
         _line(fig, "", "", dense)
     if len(dense):
-        base.level(fig, float(dense["value"].iloc[0]), "as opened", color=theme.ink(dark).text, dash="dash")
+        _opened(fig, float(dense["value"].iloc[0]), dark)
     if floor is not None and np.isfinite(floor):
         base.level(fig, floor, "floor: learnt nothing", color=theme.ink(dark).faint)
     ticks = base.thin(pd.DataFrame({"at": sorted(set(100 * known["keep"]))}), 12)["at"].tolist()
@@ -66,9 +66,17 @@ def cost(
     return base.legend_above(fig)
 
 
+def _opened(fig: go.Figure, value: float, dark: bool) -> None:
+    # Its mark is at the right end of the line, so that the words stand at the left one.
+    color = theme.ink(dark).text
+    words = {"annotation_text": "as opened", "annotation_position": "top left"}
+    fig.add_hline(y=value, line={"color": color, "dash": "dash", "width": 1.2}, **words)
+
+
 def _line(fig: go.Figure, by: str, scope: str, line: pd.DataFrame) -> None:
     place = LINES.index((by, scope)) if (by, scope) in LINES else len(LINES)
-    style, name = theme.line_style(place), base.text(probe_line(by, scope), 60)
+    style = theme.line_style(place) if by else theme.recipe_style("dense")
+    name = base.text(probe_line(by, scope), 60)
     line = base.thin(line, 500)
     sure = (line["state"] == VERIFIED).to_numpy()
     error = line["error"].to_numpy(dtype=np.float64)
@@ -120,8 +128,8 @@ def latency(times: pd.DataFrame, *, title: str = "", dark: bool = False, height:
         alt=f"Time of one forward pass for {len(known)} forms of the model.",
         how=(
             "Medians with quartiles, all forms timed in turns on this machine; the number in a bar is its "
-            "time as a share of dense. Masked is as slow as dense unless the kernel skips zeros; only what "
-            "is cut out, or stored sparse enough, saves time."
+            "time as a share of dense. Masked and dense differ in their values alone, so the difference of "
+            "their times is what this machine's noise amounts to."
         ),
     )
     if known.empty:

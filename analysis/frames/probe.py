@@ -98,7 +98,7 @@ def probe_line(by: str, scope: str) -> str:
 
 
 def probe_sentences(folder: Path) -> list[str]:
-    """Says what a probe measured so far, in the order to be read; none before the first point."""
+    """Says what a model is worth and what the cuts cost so far; nothing before the first point."""
     about, points = probe_about(folder), probe_points(folder)
     best = probe_best(points)
     dense = best[best["by"] == ""]
@@ -109,7 +109,7 @@ def probe_sentences(folder: Path) -> list[str]:
     for (by, scope), line in best[best["by"] != ""].groupby(["by", "scope"], sort=True):
         said.append(_line(str(by), str(scope), line, points, metric))
         said += _affordable(line, dense.iloc[0], metric)
-    return said + _opened(dense.iloc[0]) + _speed(probe_latency(folder))
+    return said + _opened(dense.iloc[0])
 
 
 def _shown(value: float, metric: str) -> str:
@@ -176,8 +176,9 @@ def _opened(dense: pd.Series) -> list[str]:
     ]
 
 
-def _speed(times: pd.DataFrame) -> list[str]:
-    said = []
+def probe_speed(folder: Path) -> list[str]:
+    """Says how long the forms of the model take, and why some are missing; nothing before they are timed."""
+    times, said = probe_latency(folder), []
     for _, row in times.iterrows():
         name, ratio = str(row["variant"]), float(row["ratio"])
         if name == "dense":

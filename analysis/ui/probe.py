@@ -28,6 +28,7 @@ BY = {"magnitude": "Magnitude", "scores": "Stored scores"}
 SCOPES = {"global": "All matrices together", "local": "Each matrix alone"}
 CHOOSE = "Choose one, or type run:ID, the path of a model folder, or a hub id"
 MOST = 100
+EARLY = 0.15  # share of the rows before which loading is most of the time, and says nothing of what is left
 KNOBS = {k.name: k for k in knobs(ProbeSpec)}
 ENDED = {
     "cancelled": "Stopped. What was measured stays; press the button to go on.",
@@ -187,9 +188,9 @@ def folder(spec: ProbeSpec) -> Path:
 def button(spec: ProbeSpec, out: Path) -> None:
     """The one button, which starts what is missing, and the command line that does the same."""
     left, working = probe.missing(out, spec), not jobs.read(out).over
-    some = len(spec.keeps) + 1 - left
+    some = left <= len(spec.keeps)
     st.button(
-        "Measure" if not some else "Measure the rest",
+        ("Measure the rest" if some else "Measure") if left else "Measured",
         type="primary",
         icon=":material/speed:",
         shortcut="Ctrl+Enter",
@@ -210,7 +211,8 @@ def _begin(spec: ProbeSpec) -> None:
 def command(spec: ProbeSpec) -> str:
     """The command line that measures the same; it pastes into any POSIX shell."""
     words = ["python", "-m", "analysis", "evaluate", spec.model, "--data", spec.task.source]
-    words += ["--keeps", ",".join(f"{keep:g}" for keep in spec.keeps), "--by", spec.by, "--scope", spec.scope]
+    cuts = ",".join(f"{keep:g}" for keep in spec.keeps if keep < 1) or "1"
+    words += ["--keeps", cuts, "--by", spec.by, "--scope", spec.scope]
     if spec.rows != KNOBS["rows"].default:
         words += ["--rows", str(spec.rows)]
     plain = TaskSpec(source=spec.task.source)
@@ -220,22 +222,27 @@ def command(spec: ProbeSpec) -> str:
     return shlex.join(words)
 
 
-def progress(out: Path) -> bool:
+def progress(spec: ProbeSpec, out: Path) -> bool:
     """How far the work is, with a way to stop it, or how it ended; returns whether somebody works."""
     note = jobs.read(out)
-    if note.state == "failed":
-        st.error(guard.escape(note.reason), icon=":material/error:")
-    elif note.state in ENDED:
-        st.warning(ENDED[note.state], icon=":material/stop_circle:")
     if note.over:
+        if probe.asked(out, spec):  # how another wish ended says nothing of this one
+            _ended(note)
         return False
     share = note.done / note.total if note.total else 0.0
     words = f"{note.done:,.0f} of {note.total:,.0f} rows" if note.total else "loading the model and the data"
-    words += f" · {live.duration(note.left)} left" if note.left else ""
+    words += f" · {live.duration(note.left)} left" if note.left and share > EARLY else ""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.progress(min(1.0, share), words)
         st.button("Stop", icon=":material/stop:", on_click=jobs.cancel, args=(out,), key="stop-measuring")
     return True
+
+
+def _ended(note: jobs.Note) -> None:
+    if note.state == "failed":
+        st.error(guard.escape(note.reason), icon=":material/error:")
+    elif note.state in ENDED:
+        st.warning(ENDED[note.state], icon=":material/stop_circle:")
 
 
 def results(out: Path) -> None:
@@ -248,18 +255,23 @@ def results(out: Path) -> None:
     charts.chart(figure, key="cost", revision=out.name)
     if points.empty:
         return
-    st.markdown("\n".join(f"- {guard.escape(sentence)}" for sentence in frames.probe_sentences(out)))
+    _say(frames.probe_sentences(out))
+    charts.data(points, figure, name="points", title="Points and downloads")
     bars = figures.latency(times, dark=charts.dark())
     charts.chart(bars, key="latency", revision=out.name)
-    charts.data(points, figure, name="points", title="Points and downloads")
+    _say(frames.probe_speed(out))
     charts.data(times, bars, name="latency", title="Times, kernels and downloads")
 
 
-def watch(out: Path) -> None:
+def _say(sentences: Sequence[str]) -> None:
+    st.markdown("\n".join(f"- {guard.escape(sentence)}" for sentence in sentences))
+
+
+def watch(spec: ProbeSpec, out: Path) -> None:
     """Draws progress and results, again and again while somebody measures."""
 
     def draw() -> bool:
-        working = progress(out)
+        working = progress(spec, out)
         results(out)
         return working
 

@@ -14,4 +14,4 @@ with story.page("Evaluate", CLAIM):
     spec = probe.ask()
     out = probe.folder(spec)
     probe.button(spec, out)
-    probe.watch(out)
+    probe.watch(spec, out)
