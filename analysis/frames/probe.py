@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames.tables import UNREADABLE, log, number, read_json, table
-from analysis.frames.verdict import FRACTIONS
 from analysis.store import arrays
 
 POINTS = {
@@ -43,6 +42,7 @@ LATENCY = {
 VERIFIED = "verified"
 SCOPES = {"global": "ranked over all matrices at once", "local": "ranked inside each matrix"}
 RANKS = {"magnitude": "magnitude", "scores": "stored score"}
+SHARES = ("accuracy", "f1", "exact_match")  # metrics that read well in per cent; correlations do not
 SLACK = 0.01  # a loss that a reader would accept without asking
 
 
@@ -104,7 +104,7 @@ def probe_sentences(folder: Path) -> list[str]:
     dense = best[best["by"] == ""]
     if dense.empty or not about:
         return []
-    metric = str(about.get("metric", "value"))
+    metric = str(about.get("metric", "the metric"))
     said = [_dense(about, dense.iloc[0], metric)]
     for (by, scope), line in best[best["by"] != ""].groupby(["by", "scope"], sort=True):
         said.append(_line(str(by), str(scope), line, points, metric))
@@ -114,22 +114,22 @@ def probe_sentences(folder: Path) -> list[str]:
 
 def _shown(value: float, metric: str) -> str:
     if not np.isfinite(value):
-        return "not a number"
-    return f"{100 * value:.1f} %" if metric in FRACTIONS else f"{value:.3f}"
+        return "no finite number"
+    return f"{100 * value:.1f} %" if metric in SHARES else f"{value:.3f}"
 
 
 def _give(row: pd.Series, metric: str) -> str:
     """How far an estimate may be off, in the unit of the value; "" where that is not known."""
     error = float(row["error"])
-    return f" ± {100 * error:.1f}" if np.isfinite(error) and metric in FRACTIONS else ""
+    return f" ± {100 * error:.1f}" if np.isfinite(error) and metric in SHARES else ""
 
 
 def _dense(about: dict[str, Any], row: pd.Series, metric: str) -> str:
     value, floor = _shown(float(row["value"]), metric), number(about.get("floor"))
     rows, split = int(row["rows"]), about.get("split", "test")
     if row["state"] != VERIFIED:
-        return f"As opened, about {value}{_give(row, metric)} {metric} (estimated on {rows:,} rows)."
-    said = f"As opened, {value} {metric} on all {rows:,} rows of the {split} split"
+        return f"As opened, {metric} is about {value}{_give(row, metric)} (estimated on {rows:,} rows)."
+    said = f"As opened, {metric} is {value} on all {rows:,} rows of the {split} split"
     if not np.isfinite(floor):
         return f"{said}."
     said += f"; the floor, {about.get('floor_note', 'learnt nothing')}, is {_shown(floor, metric)}."
@@ -157,7 +157,7 @@ def _line(by: str, scope: str, line: pd.DataFrame, points: pd.DataFrame, metric:
 
 def _affordable(line: pd.DataFrame, dense: pd.Series, metric: str) -> list[str]:
     sure = line[line["state"] == VERIFIED]
-    if metric not in FRACTIONS or dense["state"] != VERIFIED or sure.empty:
+    if metric not in SHARES or dense["state"] != VERIFIED or sure.empty:
         return []
     good = sure[sure["value"] >= float(dense["value"]) - SLACK - 1e-12]
     if good.empty:
