@@ -67,7 +67,8 @@ class Sparse(nn.Module):
 
 def kernel(device: torch.device) -> str:
     """Names the libraries that multiply dense float32 matrices here, as torch's own configuration does."""
-    end = f"torch {torch.__version__.partition('+')[0]}, {torch.get_num_threads()} thread(s)"
+    threads = torch.get_num_threads()
+    end = f"torch {torch.__version__.partition('+')[0]}, {threads} thread{'s' if threads > 1 else ''}"
     if device.type == "cuda":
         return f"cuBLAS on {torch.cuda.get_device_name(device)}, {end}"
     config = torch.__config__.show()

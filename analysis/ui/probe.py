@@ -104,6 +104,7 @@ def _model(known: dict[str, str]) -> str:
         name=lambda name: known.get(name, name),
         on_change=_forget_task,
         placeholder=CHOOSE,
+        shared=True,  # always in the address: the newest run, which is the default, will be another one
         help="Finished runs come first. Any Hugging Face folder whose head was trained on the task will do; "
         "type its path or its hub id.",
     )

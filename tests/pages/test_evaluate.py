@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from analysis.store import jobs, layout
 from analysis.store.locks import RunLock
 from analysis.store.runs import list_runs
 from analysis.ui import probe as ui
+from tests.pages import made
 from tests.pages.conftest import Opener, figures, words
 
 CUTS = {"eval.keeps": ["0.5", "0.1"], "eval.rows": "16"}
@@ -80,6 +82,25 @@ def test_before_the_press_there_is_an_empty_figure_and_the_command(
     assert button.label == "Measure" and not button.disabled and not page.error
     assert page.code[0].value == ui.command(wish(allowed))
     assert not (runs / probe.FOLDER).exists(), "looking writes nothing"
+
+
+def test_a_run_is_offered_first_and_brings_its_own_task(
+    runs: Path, allowed: dict[str, str], open_page: Opener
+) -> None:
+    path = made.make_run(runs, "dense-1", recipe="dense", keep=1.0)
+    shutil.copytree(allowed["model"], path / "model")
+    page = open_page("evaluate")
+    assert not page.exception and not page.error
+    assert page.selectbox(key="eval.model").value == "run:dense-1"
+    assert page.query_params["eval.model"] in ("run:dense-1", ["run:dense-1"]), "a copied link names the run"
+    assert page.selectbox(key="eval.on").value == "bundled:opinions"
+    page.selectbox(key="eval.on").set_value(allowed["task"]).run()
+    assert page.query_params["eval.on"] in (allowed["task"], [allowed["task"]])
+    page.selectbox(key="eval.model").set_value(allowed["model"]).run()
+    page.selectbox(key="eval.on").set_value("bundled:digits").run()
+    page.selectbox(key="eval.model").set_value("run:dense-1").run()
+    assert page.selectbox(key="eval.on").value == "bundled:opinions", "the task follows the model"
+    assert "eval.on" not in page.query_params and not page.exception
 
 
 def test_the_command_line_makes_the_same_wish(allowed: dict[str, str], runs: Path) -> None:
