@@ -10,7 +10,7 @@ from typing import Any
 
 from analysis.engine import columns as cols
 from analysis.engine.data import TaskData
-from analysis.engine.model_files import read_config, reads_text, resolve
+from analysis.engine.model_files import read_config, reads_text, require_credible, resolve
 from analysis.errors import ModelError
 
 import torch  # isort: skip
@@ -149,6 +149,7 @@ def load_model(
         ModelError: missing, damaged, without such a head, or with weights outside the head missing.
     """
     folder = resolve(name, runs)
+    require_credible(folder, name)
     with _quiet(), _sentence(name, "model"):
         config = _config(folder, data)
         _check_head(config, name, data.kind)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from analysis.frames.batches import batches
-from analysis.frames.checkpoint import (
-    denominators,
-    file_problems,
-    inspection,
-    layers,
-    tensor_histogram,
-    tensors,
-)
+from analysis.frames.checkpoint import denominators, file_problems, inspection, layers, tensors
+from analysis.frames.checkpoint_document import document, patterns
+from analysis.frames.checkpoint_units import matrix_structure, units
+from analysis.frames.checkpoint_values import cut, cut_sentence, scored, sizes, tensor_histogram, window
+from analysis.frames.checkpoint_verdict import findings
 from analysis.frames.curves import best_lr, curves, few_rates, usual
 from analysis.frames.front import areas, front_sentences, trials
 from analysis.frames.growth import growth, growth_agreement
@@ -32,12 +29,16 @@ __all__ = [
     "box",
     "counts",
     "curves",
+    "cut",
+    "cut_sentence",
     "denominators",
+    "document",
     "evals",
     "expected_jaccard",
     "factors_sentence",
     "few_rates",
     "file_problems",
+    "findings",
     "front_sentences",
     "growth",
     "growth_agreement",
@@ -48,8 +49,10 @@ __all__ = [
     "losses",
     "many",
     "mask_picture",
+    "matrix_structure",
     "overlap",
     "overlap_matrix",
+    "patterns",
     "plane",
     "points",
     "probe_about",
@@ -64,12 +67,16 @@ __all__ = [
     "removed",
     "results",
     "runs",
+    "scored",
     "sites",
+    "sizes",
     "structure",
     "tensor_histogram",
     "tensors",
     "thresholds",
     "trials",
+    "units",
     "usual",
     "verdict",
+    "window",
 ]
