@@ -13,6 +13,7 @@ from analysis.frames.front import areas, front_sentences, trials
 from analysis.frames.growth import growth, growth_agreement
 from analysis.frames.overlap import expected_jaccard, overlap, overlap_matrix, rank_agreement
 from analysis.frames.planes import box, large, plane, points, quadrants, thresholds
+from analysis.frames.probe import probe_about, probe_latency, probe_points, probe_sentences, probe_speed
 from analysis.frames.progress import evals, keeps, losses, many
 from analysis.frames.published import TASKS, published
 from analysis.frames.removal import removal_sentence, removed
@@ -54,6 +55,11 @@ __all__ = [
     "patterns",
     "plane",
     "points",
+    "probe_about",
+    "probe_latency",
+    "probe_points",
+    "probe_sentences",
+    "probe_speed",
     "published",
     "quadrants",
     "rank_agreement",

@@ -67,6 +67,13 @@ ENTRIES: dict[str, Entry] = {
         ),
         Entry("Inspect", "inspect/curves.py", "Curves", "show_chart", "What does sparsity cost?"),
         Entry("Checkpoint", "checkpoint/checkpoint.py", "Checkpoint", "folder_open", "What is in this file?"),
+        Entry(
+            "Checkpoint",
+            "checkpoint/evaluate.py",
+            "Evaluate",
+            "speed",
+            "What is it worth, and what would a further cut cost?",
+        ),
         Entry("Learn", "learn/methods.py", "Methods", "menu_book", "How does it work?"),
     )
 }

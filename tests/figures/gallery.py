@@ -16,6 +16,7 @@ from analysis.figures import (
     layers,
     live,
     overlap,
+    probe,
     scatter,
     schedule,
     tensors,
@@ -179,6 +180,18 @@ def spent(m: Maker, metric: str = "accuracy") -> pd.DataFrame:
     return m.frame(**where, step=m.whole(), evaluations=m.real(0, 1e6), **band, metric=[metric] * m.n)
 
 
+def measured(m: Maker) -> pd.DataFrame:
+    how = {"by": m.names("magnitude", "", "scores"), "scope": m.names("global", "", "local")}
+    value = {"keep": m.real(0.01), "value": m.real(), "error": m.real(0, 0.1), "sparsity": m.real()}
+    return m.frame(**value, **how, state=np.where(m.flags(), "estimated", "verified"), rows=m.whole())
+
+
+def timed(m: Maker) -> pd.DataFrame:
+    middle = m.real(0.001)
+    spread = {"seconds": middle, "low": middle * 0.9, "high": middle * 1.1, "ratio": m.real()}
+    return m.frame(variant=m.names("dense", "masked"), **spread, kernel=m.names("MKL"))
+
+
 FIGURES: dict[str, Callable[[Maker, bool], go.Figure]] = {
     "weight_score": lambda m, d: scatter.weight_score(
         plane(m), points(m), threshold=[0.1, 0.2, float("nan")], title=NAMES[1], dark=d
@@ -225,5 +238,7 @@ FIGURES: dict[str, Callable[[Maker, bool], go.Figure]] = {
     "schedule": lambda m, d: schedule.schedule(scheduled(m), title="x", dark=d),
     "tensor sparsity": lambda m, d: tensors.sparsity(files(m), dark=d),
     "tensor values": lambda m, d: tensors.values(bins(m), name=NAMES[1], log=True, dark=d),
+    "cost": lambda m, d: probe.cost(measured(m), floor=0.5, title=NAMES[1], dark=d),
+    "latency": lambda m, d: probe.latency(timed(m), dark=d),
     "denominators": lambda m, d: tensors.denominators(shares(m), dark=d),
 }
