@@ -12,6 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from analysis.engine.memory import reuse_memory
 from analysis.errors import ModelError
 
 PROCESSES = 2
@@ -89,6 +90,7 @@ def mapped(
 
 def _follow(parent: int) -> None:
     """Ends this process when its parent has died: nobody else would."""
+    reuse_memory()
 
     def watch() -> None:
         while os.getppid() == parent:
