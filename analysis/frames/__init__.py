@@ -11,6 +11,9 @@ from analysis.frames.checkpoint import (
     tensor_histogram,
     tensors,
 )
+from analysis.frames.compare import comparison, distances, document, masks, others, pairs, structures
+from analysis.frames.compare_values import kept_by_size, values
+from analysis.frames.compare_verdict import difference
 from analysis.frames.curves import best_lr, curves, few_rates, usual
 from analysis.frames.front import areas, front_sentences, trials
 from analysis.frames.growth import growth, growth_agreement
@@ -29,9 +32,13 @@ __all__ = [
     "batches",
     "best_lr",
     "box",
+    "comparison",
     "counts",
     "curves",
     "denominators",
+    "difference",
+    "distances",
+    "document",
     "evals",
     "expected_jaccard",
     "factors_sentence",
@@ -42,13 +49,17 @@ __all__ = [
     "growth_agreement",
     "inspection",
     "keeps",
+    "kept_by_size",
     "large",
     "layers",
     "losses",
     "many",
     "mask_picture",
+    "masks",
+    "others",
     "overlap",
     "overlap_matrix",
+    "pairs",
     "plane",
     "points",
     "published",
@@ -60,10 +71,12 @@ __all__ = [
     "runs",
     "sites",
     "structure",
+    "structures",
     "tensor_histogram",
     "tensors",
     "thresholds",
     "trials",
     "usual",
+    "values",
     "verdict",
 ]
