@@ -106,7 +106,7 @@ def values(plane: pd.DataFrame, *, title: str = "", dark: bool = False, height: 
 
     Args:
         plane: a_bin, b_bin (bins outwards from 0, which is an exact zero), a, b (values in their middle) and
-            count (``frames.values``).
+            count (``frames.two_values``).
         title: heading inside the figure.
         dark: True for the dark page.
         height: height in pixels.
@@ -124,9 +124,9 @@ def values(plane: pd.DataFrame, *, title: str = "", dark: bool = False, height: 
         dark=dark,
         height=height,
         alt=f"{total:,} weights by their value in A and in B; {gone:,} became zero in B.",
-        how="On the dashed line a weight is unchanged. The level band at 0 is what B has at exactly zero: empty "
-        "towards its ends, large weights stayed; even all along, size did not matter. The upright band is what "
-        "A had at zero. The innermost bins hold everything smaller.",
+        how="On the dashed line a weight is unchanged. The level band at 0 is what B has at exactly zero: "
+        "empty towards its ends, large weights stayed; even all along, size did not matter. The upright band "
+        "is what A had at zero. The innermost bins hold everything smaller.",
     )
     if known.empty:
         return base.nothing(fig, NOTHING, dark=dark)
@@ -219,7 +219,7 @@ def kept(tenths: pd.DataFrame, *, title: str = "", dark: bool = False, height: i
         height=height,
         legend=False,
         alt="Share of A's weights that are not zero in B, for each tenth of A's weights by size.",
-        how="Rising to the right: large weights stayed. Level at the line: size in A had nothing to do with it.",
+        how="Rising to the right: large weights stayed. Level at the line: size in A did not matter.",
     )
     known = base.finite(tenths, ["share"]).iloc[:10]
     if known.empty:
@@ -248,8 +248,8 @@ def zeros(pairs: pd.DataFrame, *, title: str = "", dark: bool = False, height: i
     """Draws which share of each tensor became zero in B, and which share that was zero in A came back.
 
     Args:
-        pairs: tensor, compared, zeros_gained, zeros_lost (``frames.pairs``); at most 120 are drawn, those
-            with most changes.
+        pairs: tensor, compared, zeros_gained, zeros_lost (``frames.tensor_pairs``); the 120 with most
+            changes are drawn.
         title: heading inside the figure.
         dark: True for the dark page.
         height: height in pixels.
@@ -264,8 +264,8 @@ def zeros(pairs: pd.DataFrame, *, title: str = "", dark: bool = False, height: i
         dark=dark,
         height=height,
         alt=f"Zeros gained and lost in {len(pairs)} tensors.",
-        how="Upwards: exactly zero in B and not in A. Downwards: zero in A and not in B, such as a mask lost in "
-        "fine-tuning.",
+        how="Upwards: exactly zero in B and not in A. Downwards: zero in A and not in B, such as a mask lost "
+        "in fine-tuning.",
     )
     known = base.finite(pairs, ["compared", "zeros_gained", "zeros_lost"])
     if known.empty:

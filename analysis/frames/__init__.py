@@ -11,8 +11,16 @@ from analysis.frames.checkpoint import (
     tensor_histogram,
     tensors,
 )
-from analysis.frames.compare import comparison, distances, document, masks, others, pairs, structures
-from analysis.frames.compare_values import kept_by_size, values
+from analysis.frames.compare import (
+    comparison,
+    counted,
+    distances,
+    lost_units,
+    tensor_pairs,
+    unpaired,
+    zero_overlap,
+)
+from analysis.frames.compare_values import kept_by_size, two_values
 from analysis.frames.compare_verdict import difference
 from analysis.frames.curves import best_lr, curves, few_rates, usual
 from analysis.frames.front import areas, front_sentences, trials
@@ -33,12 +41,12 @@ __all__ = [
     "best_lr",
     "box",
     "comparison",
+    "counted",
     "counts",
     "curves",
     "denominators",
     "difference",
     "distances",
-    "document",
     "evals",
     "expected_jaccard",
     "factors_sentence",
@@ -53,13 +61,11 @@ __all__ = [
     "large",
     "layers",
     "losses",
+    "lost_units",
     "many",
     "mask_picture",
-    "masks",
-    "others",
     "overlap",
     "overlap_matrix",
-    "pairs",
     "plane",
     "points",
     "published",
@@ -71,12 +77,14 @@ __all__ = [
     "runs",
     "sites",
     "structure",
-    "structures",
     "tensor_histogram",
+    "tensor_pairs",
     "tensors",
     "thresholds",
     "trials",
+    "two_values",
+    "unpaired",
     "usual",
-    "values",
     "verdict",
+    "zero_overlap",
 ]

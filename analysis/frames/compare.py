@@ -81,7 +81,7 @@ def comparison(folder: Path) -> dict[str, Any]:
     return read_json(Path(folder) / "comparison.json")
 
 
-def pairs(folder: Path) -> pd.DataFrame:
+def tensor_pairs(folder: Path) -> pd.DataFrame:
     """Lists the pairs of tensors of a comparison, in the order of A.
 
     Args:
@@ -120,14 +120,14 @@ def counted(frame: pd.DataFrame) -> pd.DataFrame:
     return known[known["prunable"]] if known["prunable"].any() else known
 
 
-def others(folder: Path) -> pd.DataFrame:
+def unpaired(folder: Path) -> pd.DataFrame:
     """Lists the tensors without a partner: "only in A", "only in B", or in both in an "other shape"."""
     found = _load(folder, "others.parquet") or {}
     frame = table(OTHERS, {**{name: found.get(name) for name in OTHERS}, "tensor": found.get("name")})
     return frame.assign(kind=frame["kind"].map(KIND).fillna("").astype("str"))
 
 
-def structures(folder: Path) -> pd.DataFrame:
+def lost_units(folder: Path) -> pd.DataFrame:
     """Lists the heads and neurons of each block: how many are empty in A, in B, lost and regained."""
     return table(STRUCTURES, _load(folder, "structures.parquet") or {})
 
@@ -141,9 +141,9 @@ def distances(folder: Path, only_prunable: bool = True) -> pd.DataFrame:
 
     Returns:
         one row a layer and role; relative = √Σ‖b − a‖² / √Σ‖a‖², cosine of all their weights as one vector,
-        flipped as in ``pairs``, gained and lost = zeros gained and lost / weights.
+        flipped as in ``tensor_pairs``, gained and lost = zeros gained and lost / weights.
     """
-    frame = pairs(folder)
+    frame = tensor_pairs(folder)
     frame = counted(frame) if only_prunable else frame[(frame["how"] == "values") & ~frame["tied"]]
     rows = []
     for (layer, role), part in frame.groupby(["layer", "role"], sort=True):
@@ -170,9 +170,9 @@ def _share(part: float, whole: float) -> float:
     return part / whole if whole else float("nan")
 
 
-def masks(folder: Path) -> pd.DataFrame:
+def zero_overlap(folder: Path) -> pd.DataFrame:
     """Lists the overlap of what is not zero in the form of ``frames.overlap``, for the same figures."""
-    known = counted(pairs(folder))
+    known = counted(tensor_pairs(folder))
     rows: list[dict[str, Any]] = []
     for pair in known.to_dict("records"):
         row = {name: pair[name] for name in ("role", "layer", "both", "jaccard", "expected")}
@@ -201,12 +201,12 @@ def document(folder: Path) -> dict[str, Any]:
     """
     names = {"name": "tensor", "relative_l2": "relative", "jaccard_by_chance": "expected"}
     rows = []
-    for pair in pairs(folder).to_dict("records"):
+    for pair in tensor_pairs(folder).to_dict("records"):
         row = {name: _plain(pair[names.get(name, name)]) for name in _DOCUMENT}
         rows.append(
             row | {"name_b": row["name_b"] or row["name"], "equal": row["equal"] if row["how"] else None}
         )
-    alone = others(folder)
+    alone = unpaired(folder)
     out: dict[str, Any] = {"pairs": rows}
     for kind in ("missing", "extra"):
         out[kind] = alone.loc[alone["kind"] == KIND[kind], "tensor"].tolist()

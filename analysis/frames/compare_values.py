@@ -46,7 +46,7 @@ def _counts(
         return total * 0, np.zeros(0)
 
 
-def values(folder: Path, layers: tuple[int, ...] = (), roles: tuple[str, ...] = ()) -> pd.DataFrame:
+def two_values(folder: Path, layers: tuple[int, ...] = (), roles: tuple[str, ...] = ()) -> pd.DataFrame:
     """Counts weights by their value in A and in B, exactly, in bins that grow with the size.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.frames.compare import KIND, counted, distances, masks, others, pairs, structures
+from analysis.frames.compare import KIND, counted, distances, lost_units, tensor_pairs, unpaired, zero_overlap
 from analysis.frames.compare_values import kept_by_size
 
 NAMED = 5
@@ -22,7 +22,7 @@ def difference(folder: Path) -> list[str]:
     Returns:
         sentences in the order to be read; [] when there is no comparison.
     """
-    frame, alone = pairs(folder), others(folder)
+    frame, alone = tensor_pairs(folder), unpaired(folder)
     if frame.empty and alone.empty:
         return []
     out = _names(frame, alone)
@@ -34,8 +34,8 @@ def difference(folder: Path) -> list[str]:
         return out
     of = "prunable weights" if known["prunable"].any() else "weights"
     sums = known.select_dtypes("number").sum()
-    out += _zeros(sums, of) + _mask(masks(folder), sums) + _large(kept_by_size(folder), sums, of)
-    out += _structure(known, structures(folder)) + _distance(known, distances(folder), sums, of)
+    out += _zeros(sums, of) + _mask(zero_overlap(folder), sums) + _large(kept_by_size(folder), sums, of)
+    out += _structure(known, lost_units(folder)) + _distance(known, distances(folder), sums, of)
     bad = int(frame["non_finite"].sum())
     if bad:
         out.append(f"{bad:,} elements are not finite on at least one side and are in no number here.")
@@ -150,8 +150,8 @@ def _distance(known: pd.DataFrame, cells: pd.DataFrame, sums: pd.Series, of: str
     if sums["both"]:
         flipped = share(sums["sign_flips"] / sums["both"])
         out.append(
-            f"{flipped} of the {of} that are zero in neither changed their sign (about 50 % where the two have "
-            "nothing in common)."
+            f"{flipped} of the {of} that are zero in neither changed their sign (about 50 % where the two "
+            "have nothing in common)."
         )
     return out
 

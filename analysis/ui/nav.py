@@ -67,6 +67,13 @@ ENTRIES: dict[str, Entry] = {
         ),
         Entry("Inspect", "inspect/curves.py", "Curves", "show_chart", "What does sparsity cost?"),
         Entry("Checkpoint", "checkpoint/checkpoint.py", "Checkpoint", "folder_open", "What is in this file?"),
+        Entry(
+            "Checkpoint",
+            "checkpoint/compare.py",
+            "Compare two",
+            "compare_arrows",
+            "What is the difference between these two?",
+        ),
         Entry("Learn", "learn/methods.py", "Methods", "menu_book", "How does it work?"),
     )
 }
