@@ -1,4 +1,4 @@
-"""How two checkpoints differ: distance by layer and role, A × B, what was kept, zeros that changed."""
+"""How far two checkpoints are apart: by layer and role, and weight by weight."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import plotly.graph_objects as go
 from analysis.figures import base, density, theme
 from analysis.figures.layers import ROLES, role_order
 
-MOST_ROWS, MOST_BARS = 200, 120
+MOST_ROWS = 200
 NOTHING = "Nothing compared yet: choose two checkpoints that share tensors."
 MEASURES = {  # column: words, unit, factor, how to read
     "relative": (
         "distance",
-        "% of the length of A's weights",
+        "% of ‖A‖",
         100.0,
         "A cell is ‖B − A‖ / ‖A‖ of its weights: 0 is no change, 100 % as far as setting them all to zero.",
     ),
@@ -76,14 +76,16 @@ def distance(
         first[name].unstack("role").reindex(columns=order).sort_index().iloc[:MOST_ROWS]
         for name in (value, "weights")
     )
+    shown = factor * z.to_numpy(dtype=np.float64)
     fig.add_trace(
         go.Heatmap(
             x=base.texts(ROLES.get(r, r or "unknown") for r in order),
             y=["none" if layer < 0 else str(layer) for layer in z.index],
-            z=(factor * z.to_numpy(dtype=np.float64)).astype(np.float32),
+            z=shown.astype(np.float32),
             customdata=weights.to_numpy(dtype=np.float32),
             texttemplate="%{z:.3g}",
-            zmin=0 if factor > 1 else None,
+            zmin=min(0.0, float(np.nanmin(shown))),
+            zmax=1.0 if value == "cosine" else max(1e-3, float(np.nanmax(shown))),
             colorscale=theme.sequential(dark),
             reversescale=value == "cosine",
             colorbar={
@@ -159,30 +161,38 @@ def _cells(known: pd.DataFrame, most: int, edges: np.ndarray, dark: bool) -> go.
     for middle, places, name in ((middles[0], cols, "a"), (middles[1], rows, "b")):
         middle[places] = known[name]
     zero = np.arange(side)[:, None] == most
-    z = density.codes(counts * ~zero, counts * zero).astype(np.float32)
-    z[z == density.EMPTY] = np.nan
-    levels, bands = density.LEVELS, len(density.BANDS)
+    levels = density.LEVELS
+    depth = np.log(counts.clip(1)) / np.log(max(2, counts.max())) * levels
+    z = np.where(counts > 0, depth.clip(0, levels - 1).astype(np.int64) + levels * ~zero, np.nan)
     told = np.stack([counts, *np.meshgrid(*middles)], axis=-1).astype(np.float32)
     return go.Heatmap(
         x=edges,
         y=edges,
-        z=z,
+        z=z.astype(np.float32),
         customdata=told,
         zmin=-0.5,
-        zmax=bands * levels - 0.5,
-        colorscale=density.scale(dark),
+        zmax=2 * levels - 0.5,
+        colorscale=_scale(dark),
         hoverongaps=False,
         hovertemplate="A %{customdata[1]:.3g}, B %{customdata[2]:.3g}<br>%{customdata[0]:,.0f} weights"
         "<extra></extra>",
         colorbar={
             "title": {"text": "stronger = more weights", "side": "top", "font": {"size": 11}},
-            "tickvals": [levels / 2 - 0.5, (bands - 0.5) * levels - 0.5],
-            "ticktext": ["zero in B", "not zero"],
+            "tickvals": [levels / 2 - 0.5, 1.5 * levels - 0.5],
+            "ticktext": ["zero in B", "not zero in B"],
             "thickness": 16,
             "len": 0.6,
         },
         name="bins",
     )
+
+
+def _scale(dark: bool) -> list[list[Any]]:
+    """Takes the first and the last band of the colours of ``density``: none kept, all kept."""
+    every = [color for _, color in density.scale(dark)]
+    chosen = every[: 2 * density.LEVELS] + every[-2 * density.LEVELS :]
+    places = np.repeat(np.arange(2 * density.LEVELS + 1), 2)[1:-1] / (2 * density.LEVELS)
+    return [list(step) for step in zip(places.tolist(), chosen, strict=True)]
 
 
 def _ticks(known: pd.DataFrame, half: float) -> dict[str, Any]:
@@ -195,104 +205,6 @@ def _ticks(known: pd.DataFrame, half: float) -> dict[str, Any]:
     logs = np.log10(sizes[(bins > 0) & (sizes > 0)][first])
     powers = np.arange(np.ceil(logs.min()), np.floor(logs.max()) + 1)
     at = half + np.interp(powers, logs, place) - 0.5
+    powers, at = powers[at > 0.12 * place[-1]], at[at > 0.12 * place[-1]]  # nearer ones would touch the 0
     words = [f"{10.0**p:g}" for p in powers]
     return {"tickvals": [*(-at[::-1]), 0, *at], "ticktext": [*(f"−{w}" for w in words[::-1]), "0", *words]}
-
-
-def kept(tenths: pd.DataFrame, *, title: str = "", dark: bool = False, height: int = 340) -> go.Figure:
-    """Draws how many of A's weights are not zero in B, by their size in A.
-
-    Args:
-        tenths: tenth, low, high, weights, kept, share, chance (``frames.kept_by_size``).
-        title: heading inside the figure.
-        dark: True for the dark page.
-        height: height in pixels.
-
-    Returns:
-        ten bars, and a line at what chance would keep.
-    """
-    fig = base.start(
-        x="A's weights that are not zero, by size (tenths, smallest first)",
-        y="not zero in B (% of the tenth)",
-        title=title,
-        dark=dark,
-        height=height,
-        legend=False,
-        alt="Share of A's weights that are not zero in B, for each tenth of A's weights by size.",
-        how="Rising to the right: large weights stayed. Level at the line: size in A did not matter.",
-    )
-    known = base.finite(tenths, ["share"]).iloc[:10]
-    if known.empty:
-        return base.nothing(fig, NOTHING, dark=dark)
-    fig.add_trace(
-        go.Bar(
-            x=[f"{t:g}" for t in known["tenth"]],
-            y=base.short(100 * known["share"]),
-            marker={"color": theme.KEPT},
-            customdata=known[["low", "high", "kept", "weights"]].to_numpy(dtype=np.float32),
-            text=[base.percent(v) for v in known["share"]],
-            textposition="auto",
-            hovertemplate="|A| from %{customdata[0]:.3g} to %{customdata[1]:.3g}<br>%{y:.2f} %: "
-            "%{customdata[2]:,.0f} of %{customdata[3]:,.0f}<extra></extra>",
-        )
-    )
-    chance = float(known["chance"].iloc[0])
-    if np.isfinite(chance):
-        base.level(fig, 100 * chance, f"chance {base.percent(chance)}", color=theme.PRUNED, dash="dash")
-    fig.update_xaxes(type="category")
-    fig.update_yaxes(range=[0, 108])
-    return fig
-
-
-def zeros(pairs: pd.DataFrame, *, title: str = "", dark: bool = False, height: int = 420) -> go.Figure:
-    """Draws which share of each tensor became zero in B, and which share that was zero in A came back.
-
-    Args:
-        pairs: tensor, compared, zeros_gained, zeros_lost (``frames.tensor_pairs``); the 120 with most
-            changes are drawn.
-        title: heading inside the figure.
-        dark: True for the dark page.
-        height: height in pixels.
-
-    Returns:
-        bars upwards for zeros gained and downwards for zeros lost, in the order of the file.
-    """
-    fig = base.start(
-        x="tensor (name)",
-        y="zeros gained (up) and lost (down), % of the tensor",
-        title=title,
-        dark=dark,
-        height=height,
-        alt=f"Zeros gained and lost in {len(pairs)} tensors.",
-        how="Upwards: exactly zero in B and not in A. Downwards: zero in A and not in B, such as a mask lost "
-        "in fine-tuning.",
-    )
-    known = base.finite(pairs, ["compared", "zeros_gained", "zeros_lost"])
-    if known.empty:
-        return base.nothing(fig, NOTHING, dark=dark)
-    changed = (known["zeros_gained"] + known["zeros_lost"]) / known["compared"].clip(lower=1)
-    if not changed.sum():
-        return base.nothing(fig, "No zero was gained or lost.", dark=dark)
-    chosen = set(changed.sort_values(ascending=False, kind="stable").index[:MOST_BARS])
-    known = known[[i in chosen for i in known.index]]
-    names = base.texts(known["tensor"], 36)
-    for sign, name, words, color, place in (
-        (1, "zeros_gained", "gained in B", theme.PRUNED, 0),
-        (-1, "zeros_lost", "lost in B", theme.KEPT, 1),
-    ):
-        fig.add_trace(
-            go.Bar(
-                x=names,
-                y=base.short(sign * 100 * known[name] / known["compared"].clip(lower=1)),
-                name=words,
-                marker={"color": color, "pattern": theme.texture(place, dark)},
-                customdata=known[[name, "compared"]].to_numpy(dtype=np.float32),
-                hovertemplate="%{x}<br>%{customdata[0]:,.0f} of %{customdata[1]:,.0f} "
-                + words
-                + "<extra></extra>",
-            )
-        )
-    fig.update_layout(barmode="relative")
-    fig.update_xaxes(type="category", tickangle=-45, showticklabels=len(names) <= 40)
-    fig.update_yaxes(zeroline=True, zerolinecolor=theme.ink(dark).faint)
-    return base.legend_above(fig)

@@ -31,7 +31,7 @@ def difference(folder: Path) -> list[str]:
         same = frame.loc[frame["how"] != "", "equal"].all()
         return [*out, f"They are equal in {'every' if same else 'every prunable'} weight that both have."]
     if known.empty:
-        return out
+        return out + _unread(frame)
     of = "prunable weights" if known["prunable"].any() else "weights"
     sums = known.select_dtypes("number").sum()
     out += _zeros(sums, of) + _mask(zero_overlap(folder), sums) + _large(kept_by_size(folder), sums, of)
@@ -83,7 +83,7 @@ def _zeros(sums: pd.Series, of: str) -> list[str]:
 
 
 def _mask(frame: pd.DataFrame, sums: pd.Series) -> list[str]:
-    if not sums["zeros_a"] or not sums["zeros_b"]:
+    if not sums["zeros_a"]:
         return []
     row = frame[frame["site"] == "overall"].iloc[0]
     said = (
@@ -139,7 +139,7 @@ def _distance(known: pd.DataFrame, cells: pd.DataFrame, sums: pd.Series, of: str
     out = []
     if size:
         whole = (float((known["l2"] ** 2).sum()) / size) ** 0.5
-        said = f"As vectors of {of} B lies {share(whole)} of A's length away from it"
+        said = f"The distance from A to B is {share(whole)} of A's own length ({of} as one vector)"
         placed = cells[cells["relative"].notna()].sort_values("relative", kind="stable")
         if len(placed) > 1:
             (least, low), (most, high) = (

@@ -16,10 +16,16 @@ from analysis.engine.inspect.header import files_of
 from analysis.engine.inspect.pair import RESULT, SCHEMA_VERSION
 from analysis.frames.compare_verdict import share
 from analysis.store import jobs
+from analysis.store.layout import ROOT
 from analysis.ui import cached, checkpoints, guard, live, nav, pick, url
 
 MODULE = "analysis.engine.inspect.pair"
 KEPT = 20
+EXAMPLES = 3
+SHOWN = (
+    *("tensor", "role", "layer", "shape", "relative", "cosine", "flipped", "zeros_a", "zeros_b"),
+    *("zeros_gained", "zeros_lost", "jaccard", "expected", "equal", "note", "name_b"),
+)
 AT_ONCE = 2 * 2**30  # bytes that are read without being asked for
 PATIENCE = 1.5  # seconds in which small ones are done, and a progress bar would only flicker
 SIDES = {"a": "A, the original", "b": "B, what became of it"}
@@ -76,17 +82,28 @@ def _examples(known: dict[str, str]) -> None:
         "Choose two checkpoints of the same model: before and after fine-tuning or pruning, or two methods.",
         icon=":material/info:",
     )
+    for a, b in _likely(known)[:EXAMPLES]:
+        other = Path(b).name if Path(a).parent == Path(b).parent else known[b]
+        nav.link("compare", f"{known[a]} against {other}", a=a, b=b)
+    nav.link("launch", "Launch a run: its model appears here")
+
+
+def _likely(known: dict[str, str]) -> list[tuple[str, str]]:
+    """Pairs that have something to say to each other: what a run began with and its model, neighbours."""
+    out = []
+    for info in cached.runs(nav.runs_dir()):
+        begun = str(ROOT / "analysis" / "bundle" / info.model.removeprefix("bundled:"))
+        if str(info.path / "model") in known and begun in known:
+            out.append((begun, str(info.path / "model")))
     first: dict[str, str] = {}
-    for path in known:
-        first.setdefault(str(Path(path).parent), path)
-    shown = 0
-    for path in known:
-        start = first[str(Path(path).parent)]
-        if start != path and shown < 3:
-            nav.link("compare", f"{known[start]} against {known[path]}", a=start, b=path)
-            shown += 1
-    if not shown:
-        nav.link("launch", "Launch runs, whose models appear here")
+    for path in (p for p, name in known.items() if p.endswith(".safetensors")):
+        folder = str(Path(path).parent)
+        if folder in first:
+            out.append((first[folder], path))
+            first.pop(folder)
+        else:
+            first[folder] = path
+    return list(dict.fromkeys(out))
 
 
 def compared(a: Path, b: Path) -> Path | None:
@@ -179,12 +196,12 @@ def amount(size: float) -> str:
 def numbers(folder: Path) -> dict[str, str]:
     """The four numbers on top of the page, by their names."""
     frame = frames.counted(cached.frame("tensor_pairs", folder))
-    alone = cached.frame("unpaired", folder)
+    both, alone = len(cached.frame("tensor_pairs", folder)), len(cached.frame("unpaired", folder))
     total = frame.select_dtypes("number").sum()
     squares = (frame[["l2", "norm_a"]] ** 2).sum()
     zeros = [_of(total[f"zeros_{side}"], total["compared"]) for side in ("a", "b")]
     return {
-        "Tensors with a partner": f"{len(cached.frame('tensor_pairs', folder)):,}, {len(alone):,} without",
+        "Tensors that both have": f"{both:,} of {both + alone:,}",
         "Distance of B from A": _of(squares["l2"] ** 0.5, squares["norm_a"] ** 0.5),
         "Zeros in A, in B": " → ".join(zeros),
         "Signs changed": _of(total["sign_flips"], total["both"]),

@@ -8,6 +8,7 @@ import streamlit as st
 
 from analysis import frames
 from analysis.figures import compare as figures
+from analysis.figures import compare_zeros as zeros
 from analysis.figures import overlap
 from analysis.ui import cached, charts, guard, pairs, story, url
 
@@ -41,10 +42,10 @@ def draw(folder: Path, view: str) -> None:
         plane = cached.frame("two_values", folder, layers=layers, roles=roles)
         charts.chart(figures.values(plane, dark=charts.dark()), key="compare-plane", revision=folder.name)
         st.subheader("Did large weights stay?")
-        figure = figures.kept(frame, dark=charts.dark())
+        figure = zeros.kept(frame, dark=charts.dark())
     elif view == "zeros":
         frame = cached.frame("tensor_pairs", folder)
-        figure = figures.zeros(frame, dark=charts.dark())
+        figure = zeros.zeros(frame, dark=charts.dark())
     else:
         frame = cached.frame("zero_overlap", folder)
         figure = overlap.bars(frame, a="A", b="B", dark=charts.dark())
@@ -64,8 +65,12 @@ with story.page("Compare two", CLAIM):
             st.markdown("\n".join(f"- {guard.escape(text)}" for text in frames.difference(found)))
         view = url.switch("View", list(VIEWS), key="view", name=VIEWS.__getitem__)
         if view == "tensors":
-            charts.data(cached.frame("tensor_pairs", found), name="pairs", title="Tensors that both have")
+            frame = cached.frame("tensor_pairs", found)
+            st.dataframe(
+                frame.head(charts.TABLE_ROWS), hide_index=True, key="pairs", column_order=pairs.SHOWN
+            )
+            charts.data(frame, name="compare-pairs", title="All columns and downloads")
             for title, table in pairs.tables(found).items():
-                charts.data(table, name=title.split()[0].lower(), title=title)
+                charts.data(table, name=f"compare-{title.split()[0].lower()}", title=title)
         else:
             draw(found, view)

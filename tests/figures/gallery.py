@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from analysis.figures import (
     batches,
     compare,
+    compare_zeros,
     curves,
     front,
     layers,
@@ -253,7 +254,7 @@ FIGURES: dict[str, Callable[[Maker, bool], go.Figure]] = {
     "distance": lambda m, d: compare.distance(far(m), title=NAMES[1], dark=d),
     "distance cosine": lambda m, d: compare.distance(far(m), "cosine", dark=d),
     "two values": lambda m, d: compare.values(two(m), dark=d),
-    "kept by size": lambda m, d: compare.kept(tenths(m), dark=d),
-    "zeros changed": lambda m, d: compare.zeros(changed(m), dark=d),
+    "kept by size": lambda m, d: compare_zeros.kept(tenths(m), dark=d),
+    "zeros changed": lambda m, d: compare_zeros.zeros(changed(m), dark=d),
     "denominators": lambda m, d: tensors.denominators(shares(m), dark=d),
 }

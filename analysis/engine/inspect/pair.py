@@ -48,7 +48,8 @@ from analysis.store.jobs import Job
 RESULT, PARTIAL = "comparison.json", "partial.npz"
 PAIRS, OTHERS, STRUCTURES, PLANES = "pairs.parquet", "others.parquet", "structures.parquet", "planes.npz"
 SCHEMA_VERSION = 1
-EVERY = 5.0  # seconds of work that a kill may cost, more where writing takes long
+EVERY = 5.0  # seconds of work that a kill may cost
+SPARING = 20  # times as long as the last partial result took to write, where that is more
 _FACTS = ("name", "name_b", "role", "layer", "prunable", "shape", "numel", "dtype_a", "dtype_b", "bytes")
 _HOW = ("how", "note", "equal", "tied", "compared", "non_finite")
 _NUMBERS = ("l2", "norm_a", "norm_b", "cosine", "largest", "sign_flips")
@@ -168,7 +169,7 @@ def _go_on(
                 begun = time.monotonic()
                 found.save(out / PARTIAL, key)
                 saved = time.monotonic()
-                pause = max(EVERY, 20 * (saved - begun))
+                pause = max(EVERY, SPARING * (saved - begun))
     return int(done - already)
 
 
