@@ -55,7 +55,7 @@ def distance(
     Returns:
         a heat map, first layer on top.
     """
-    words, unit, factor, how = MEASURES[value]
+    words, _, _, how = MEASURES[value]
     known = base.finite(cells, [value])
     count = known["layer"].nunique() if len(known) else 0
     fig = base.start(
@@ -70,37 +70,40 @@ def distance(
     )
     if known.empty:
         return base.nothing(fig, NOTHING, dark=dark)
-    first = known.drop_duplicates(["layer", "role"]).set_index(["layer", "role"])
-    order = role_order(known["role"])
-    z, weights = (
-        first[name].unstack("role").reindex(columns=order).sort_index().iloc[:MOST_ROWS]
-        for name in (value, "weights")
-    )
-    shown = factor * z.to_numpy(dtype=np.float64)
-    fig.add_trace(
-        go.Heatmap(
-            x=base.texts(ROLES.get(r, r or "unknown") for r in order),
-            y=["none" if layer < 0 else str(layer) for layer in z.index],
-            z=shown.astype(np.float32),
-            customdata=weights.to_numpy(dtype=np.float32),
-            texttemplate="%{z:.3g}",
-            zmin=min(0.0, float(np.nanmin(shown))),
-            zmax=1.0 if value == "cosine" else max(1e-3, float(np.nanmax(shown))),
-            colorscale=theme.sequential(dark),
-            reversescale=value == "cosine",
-            colorbar={
-                "title": {"text": f"{words}<br>({unit.replace(' of', '<br>of', 1)})", "font": {"size": 11}}
-            },
-            hoverongaps=False,
-            hovertemplate=f"layer %{{y}}, %{{x}}<br>{words} %{{z:.4g}}<br>%{{customdata:,.0f}} weights"
-            "<extra></extra>",
-            xgap=2,
-            ygap=2,
-        )
-    )
+    fig.add_trace(_table(known, value, dark))
     fig.update_yaxes(autorange="reversed", type="category", showgrid=False)
     fig.update_xaxes(type="category", showgrid=False)
     return fig
+
+
+def _table(known: pd.DataFrame, value: str, dark: bool) -> go.Heatmap:
+    words, unit, factor, _ = MEASURES[value]
+    cells = known.drop_duplicates(["layer", "role"]).set_index(["layer", "role"])
+    order = role_order(known["role"])
+    z, weights = (
+        cells[name].unstack("role").reindex(columns=order).sort_index().iloc[:MOST_ROWS]
+        for name in (value, "weights")
+    )
+    shown = factor * z.to_numpy(dtype=np.float64)
+    return go.Heatmap(
+        x=base.texts(ROLES.get(r, r or "unknown") for r in order),
+        y=["none" if layer < 0 else str(layer) for layer in z.index],
+        z=shown.astype(np.float32),
+        customdata=weights.to_numpy(dtype=np.float32),
+        texttemplate="%{z:.3g}",
+        zmin=min(0.0, float(np.nanmin(shown))),
+        zmax=1.0 if value == "cosine" else max(1e-3, float(np.nanmax(shown))),
+        colorscale=theme.sequential(dark),
+        reversescale=value == "cosine",
+        colorbar={
+            "title": {"text": f"{words}<br>({unit.replace(' of', '<br>of', 1)})", "font": {"size": 11}}
+        },
+        hoverongaps=False,
+        hovertemplate=f"layer %{{y}}, %{{x}}<br>{words} %{{z:.4g}}<br>%{{customdata:,.0f}} weights"
+        "<extra></extra>",
+        xgap=2,
+        ygap=2,
+    )
 
 
 def values(plane: pd.DataFrame, *, title: str = "", dark: bool = False, height: int = 600) -> go.Figure:
