@@ -28,7 +28,7 @@ MEASURES = {  # column: words, unit, factor, how to read
     ),
     "flipped": (
         "changed signs",
-        "% of the weights that are zero in neither",
+        "% of the weights<br>zero in neither",
         100.0,
         "Fine-tuning flips few signs; about 50 % is what two unrelated models give.",
     ),
@@ -85,19 +85,18 @@ def _table(known: pd.DataFrame, value: str, dark: bool) -> go.Heatmap:
         for name in (value, "weights")
     )
     shown = factor * z.to_numpy(dtype=np.float64)
+    low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
     return go.Heatmap(
         x=base.texts(ROLES.get(r, r or "unknown") for r in order),
         y=["none" if layer < 0 else str(layer) for layer in z.index],
         z=shown.astype(np.float32),
         customdata=weights.to_numpy(dtype=np.float32),
         texttemplate="%{z:.3g}",
-        zmin=min(0.0, float(np.nanmin(shown))),
-        zmax=1.0 if value == "cosine" else max(1e-3, float(np.nanmax(shown))),
+        zmin=low if low < high else min(low, 0.0),
+        zmax=max(high, 1e-3),
         colorscale=theme.sequential(dark),
         reversescale=value == "cosine",
-        colorbar={
-            "title": {"text": f"{words}<br>({unit.replace(' of', '<br>of', 1)})", "font": {"size": 11}}
-        },
+        colorbar={"title": {"text": f"{words}<br>({unit})", "font": {"size": 11}}},
         hoverongaps=False,
         hovertemplate=f"layer %{{y}}, %{{x}}<br>{words} %{{z:.4g}}<br>%{{customdata:,.0f}} weights"
         "<extra></extra>",

@@ -123,8 +123,11 @@ def compared(a: Path, b: Path) -> Path | None:
     key = hashlib.sha256("\n".join(stamps).encode("utf-8", "surrogateescape")).hexdigest()[:24]
     folder = nav.runs_dir() / checkpoints.FOLDER / f"pair-{key}"
     note = jobs.read(folder)
-    if note.state == "absent" and (size <= AT_ONCE or _asked(size)):
+    if note.state == "absent" and size <= AT_ONCE:
         note = _begin(folder, a, b)
+    elif note.state == "absent" and _asked(size):
+        _begin(folder, a, b)
+        st.rerun()  # without the button
     if note.state == "done" and (folder / RESULT).is_file():
         return folder
     if note.state == "working":

@@ -238,7 +238,7 @@ def test_distances_are_in_reading_order_and_in_per_cent() -> None:
     assert list(trace.x) == ["query", "feed-forward out"] and list(trace.y) == ["0", "1"]
     assert np.allclose([trace.z[0][0], trace.z[1][1]], [2, 50]) and np.isnan(trace.z[0][1])
     trace = compare.distance(cells, "cosine").data[0]
-    assert np.isclose(trace.z[0][0], -0.2) and trace.zmin == -0.2 and trace.zmax == 1
+    assert np.isclose(trace.z[0][0], -0.2) and trace.zmin == -0.2 and trace.zmax == 0.9
 
 
 def test_two_values_stand_in_their_cells_with_zero_in_the_middle() -> None:
