@@ -31,7 +31,6 @@ def kept(tenths: pd.DataFrame, *, title: str = "", dark: bool = False, height: i
         title=title,
         dark=dark,
         height=height,
-        legend=False,
         alt="Share of A's weights that are not zero in B, for each tenth of A's weights by size.",
         how="Rising to the right: large weights stayed. Level at the line: size in A did not matter.",
     )
@@ -43,6 +42,7 @@ def kept(tenths: pd.DataFrame, *, title: str = "", dark: bool = False, height: i
             x=[f"{t:g}" for t in known["tenth"]],
             y=base.short(100 * known["share"]),
             marker={"color": theme.KEPT},
+            name="not zero in B",
             customdata=known[["low", "high", "kept", "weights"]].to_numpy(dtype=np.float32),
             text=[base.percent(v) for v in known["share"]],
             textposition="auto",
@@ -52,10 +52,19 @@ def kept(tenths: pd.DataFrame, *, title: str = "", dark: bool = False, height: i
     )
     chance = float(known["chance"].iloc[0])
     if np.isfinite(chance):
-        base.level(fig, 100 * chance, f"chance {base.percent(chance)}", color=theme.PRUNED, dash="dash")
+        fig.add_trace(
+            go.Scatter(
+                x=fig.data[0].x,
+                y=base.short([100 * chance] * len(known)),
+                mode="lines",
+                line={"color": theme.PRUNED, "dash": "dash", "width": 2},
+                name=f"chance, {base.percent(chance)}",
+                hoverinfo="skip",
+            )
+        )
     fig.update_xaxes(type="category")
     fig.update_yaxes(range=[0, 108])
-    return fig
+    return base.legend_above(fig)
 
 
 def zeros(pairs: pd.DataFrame, *, title: str = "", dark: bool = False, height: int = 420) -> go.Figure:

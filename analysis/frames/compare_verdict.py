@@ -56,7 +56,7 @@ def _names(frame: pd.DataFrame, alone: pd.DataFrame) -> list[str]:
             f"They have no tensor of the same name and shape: A has {missing + odd:,} and B {extra + odd:,}."
         ]
     if not len(alone):
-        out = [f"Every one of the {total:,} tensors of A has its partner in B, and B has no more."]
+        out = [f"{total:,} of {total:,} tensors of A have a partner in B, and B has no more."]
     else:
         words = [f"{missing:,} missing in B" if missing else "", f"{extra:,} only in B" if extra else ""]
         words += [f"{odd:,} of another shape" if odd else ""]

@@ -261,8 +261,8 @@ def test_two_values_stand_in_their_cells_with_zero_in_the_middle() -> None:
 def test_kept_by_size_has_a_bar_a_tenth_and_a_line_at_chance() -> None:
     tenths = pd.DataFrame({"tenth": [1, 2], "low": 0.1, "high": 0.2, "weights": 10.0, "kept": [1.0, 9.0]})
     figure = compare_zeros.kept(tenths.assign(share=tenths["kept"] / 10, chance=0.5))
-    assert np.allclose(figure.data[0].y, [10, 90]) and figure.layout.shapes[0].y0 == 50
-    assert "chance 50.0 %" in figure.layout.annotations[0].text
+    bars, chance = figure.data
+    assert np.allclose(bars.y, [10, 90]) and np.allclose(chance.y, 50) and chance.name == "chance, 50.0 %"
 
 
 def test_zeros_gained_go_up_and_zeros_lost_go_down() -> None:

@@ -329,7 +329,7 @@ def test_other_types_are_compared_by_their_bytes_or_not_at_all(tmp_path: Path) -
 def test_equal_files_are_said_to_be_equal(tmp_path: Path) -> None:
     out = both(tmp_path, np.eye(4), np.eye(4))
     assert frames.difference(out) == [
-        "Every one of the 1 tensors of A has its partner in B, and B has no more.",
+        "1 of 1 tensors of A have a partner in B, and B has no more.",
         "They are equal in every weight that both have.",
     ]
     assert document(out)["pairs"][0]["equal"] is True and json.dumps(document(out))

@@ -25,7 +25,7 @@ from analysis.engine.inspect.match import Tensor
 from analysis.errors import ModelError
 
 CHUNK = 1 << 18  # elements of each side in memory at a time
-SPAN = 1 << 24  # elements that one process takes on at a time
+SPAN = 1 << 22  # elements that one process takes on at a time
 PROCESSES = 2
 KEPT_FREE = 1 << 28  # bytes
 ALONE = 1 << 26  # bytes below which starting other processes takes longer than the work
