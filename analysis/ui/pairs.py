@@ -163,7 +163,7 @@ def _progress(folder: Path) -> bool:
         key="cancel",
         icon=":material/stop_circle:",
         on_click=guard.action(lambda: jobs.cancel(folder)),
-        help="What has been read is kept, and the comparison can go on from there.",
+        help="The tensors that are finished are kept, and the comparison can go on from there.",
     )
     return not note.over
 
@@ -174,7 +174,9 @@ def _over(note: jobs.Note, folder: Path, a: Path, b: Path) -> None:
         st.error(guard.escape(note.reason), icon=":material/error:")
     else:
         why = "was cancelled" if note.state == "cancelled" else "ended before it was done"
-        st.warning(f"The comparison {why}; what it had read is kept.", icon=":material/stop_circle:")
+        st.warning(
+            f"The comparison {why}; the tensors it had finished are kept.", icon=":material/stop_circle:"
+        )
     st.button(
         "Try again" if note.state == "failed" else "Go on",
         key="again",
