@@ -17,6 +17,11 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from analysis.ui.guard import on_script_error  # noqa: E402  the import needs the line above
-from analysis.ui.server import routes  # noqa: E402
+from analysis.ui.server import middleware, routes  # noqa: E402
 
-app = st.App(ROOT / "analysis" / "shell.py", routes=routes(), on_script_error=on_script_error)
+app = st.App(
+    ROOT / "analysis" / "shell.py",
+    routes=routes(),
+    middleware=middleware(),
+    on_script_error=on_script_error,
+)

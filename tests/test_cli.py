@@ -17,6 +17,7 @@ from analysis.cli import main
 from analysis.store import arrays, events, layout, runs, trash
 
 ON_RUNS = "run list limit stop resume delete restore export results overlap demo doctor record runner".split()
+ON_RUNS.append("evaluate")
 VERBS = [*ON_RUNS, "recipes", "bench", "bundle", "bundle build", "worker"]
 
 Say = Callable[..., tuple[int, str, str]]

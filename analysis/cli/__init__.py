@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from analysis.cli import read, runs, tools
+from analysis.cli import evaluate, inspect, read, runs, tools
 from analysis.cli.shared import complain
 from analysis.errors import LabError
 
@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 runs.register(app)
 read.register(app)
+evaluate.register(app)
+inspect.register(app)
 tools.register(app)
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection
 
 _NUMBER = re.compile(r"\.\d+(?=\.|$)")
+_STAGE = re.compile(r"(?:^|\.)(?:layer|stage|block)?\d+(?=\.|$)")  # layer2.0 of residual networks
 
 
 def block_of(path: str, conv: bool) -> str | None:
@@ -20,7 +21,7 @@ def block_of(path: str, conv: bool) -> str | None:
     Returns:
         the path up to that number ("bert.encoder.layer.3"), None where the path has no number.
     """
-    ends = [m.end() for m in _NUMBER.finditer(path)]
+    ends = [m.end() for m in (_STAGE if conv else _NUMBER).finditer(path)]
     return path[: ends[min(1, len(ends) - 1)] if conv else ends[0]] if ends else None
 
 

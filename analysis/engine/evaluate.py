@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,7 @@ def evaluate(
     batch: int = 64,
     device: str = "cpu",
     precision: str = "fp32",
+    tell: Callable[[int], object] | None = None,
 ) -> Evaluation:
     """Run a model over a split without gradients, longest inputs first so that batches hold little padding.
 
@@ -48,6 +50,7 @@ def evaluate(
         batch: items per forward, ≥ 1.
         device: where the model is.
         precision: "fp32", or "bf16" for mixed precision.
+        tell: takes the number of items after each forward; what it raises ends the evaluation.
 
     Returns:
         Metrics and predictions in the split's own order.
@@ -63,6 +66,8 @@ def evaluate(
                 fields = split.batch(indices)
                 inputs = {key: value.to(device) for key, value in fields.items() if key not in TARGETS}
                 scorer.add(indices, model(**inputs), fields)
+                if tell is not None:
+                    tell(len(indices))
     finally:
         model.train(was_training)
     found, predictions = scorer.result()

@@ -54,6 +54,17 @@ def under(variable: str, name: str) -> Path | None:
     return path if path.exists() else None
 
 
+def cache() -> Path:
+    """Find the folder of the hub's cache, links followed; it need not exist.
+
+    Returns:
+        $HF_HUB_CACHE where set, else "hub" in $HF_HOME, which is ~/.cache/huggingface where it is not set.
+    """
+    named = os.environ.get("HF_HUB_CACHE")
+    path = Path(named) if named else Path(os.environ.get("HF_HOME") or "~/.cache/huggingface") / "hub"
+    return path.expanduser().resolve()
+
+
 def looks_like_path(name: str) -> bool:
     """Tell a path from a hub id by its spelling.
 
@@ -66,13 +77,16 @@ def looks_like_path(name: str) -> bool:
     return name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name
 
 
-def snapshot(repo: str, patterns: tuple[str, ...], fail: Callable[[str], Exception]) -> Path:
+def snapshot(
+    repo: str, patterns: tuple[str, ...], fail: Callable[[str], Exception], *, local: bool = False
+) -> Path:
     """Return the local folder of a hub repository, from the cache, or by download when downloads are allowed.
 
     Args:
         repo: hub id such as "google-bert/bert-base-uncased".
         patterns: file patterns worth downloading; weights in pickle form and code are never among them.
         fail: builds the exception from the reason why the repository is not available.
+        local: look into the cache only, whatever is allowed.
 
     Returns:
         The folder holding the repository's files.
@@ -84,7 +98,8 @@ def snapshot(repo: str, patterns: tuple[str, ...], fail: Callable[[str], Excepti
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repo, allow_patterns=list(patterns), local_files_only=not online()))
+        only = local or not online()
+        return Path(snapshot_download(repo, allow_patterns=list(patterns), local_files_only=only))
     except HFValidationError as error:
         raise fail("is not a valid hub id") from error
     except LocalEntryNotFoundError as error:

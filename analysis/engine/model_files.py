@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from analysis.engine import hub
+from analysis.engine.inspect import config
+from analysis.engine.inspect.config import MAX_CONFIG
+from analysis.engine.inspect.files import files_of
+from analysis.engine.inspect.header import read_header
 from analysis.errors import ModelError
 
 BUNDLED = ("bundled:text", "bundled:digits")
@@ -66,7 +70,7 @@ def resolve(name: str, runs: Path | None = None) -> Path:
         ModelError: not on this machine, or not a model that can be loaded.
     """
     if name.startswith("bundled:"):
-        return check_folder(_bundled(name), name)
+        return check_folder(bundled(name), name)
     if name.startswith("run:"):
         return check_folder(_run(name.removeprefix("run:"), runs), name)
     path = Path(name).expanduser()
@@ -83,8 +87,12 @@ def resolve(name: str, runs: Path | None = None) -> Path:
     return check_folder(found, name)
 
 
-def _bundled(name: str) -> Path:
-    """Return the folder of a bundled model."""
+def bundled(name: str) -> Path:
+    """Return the folder of a bundled model.
+
+    Raises:
+        ModelError: there is none of that name.
+    """
     from analysis import bundle
 
     if name not in BUNDLED:
@@ -138,33 +146,59 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
             f"{name} has no config.json (it holds {here or 'nothing'}); give a Hugging Face model folder."
         )
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        if (size := path.stat().st_size) > MAX_CONFIG:
+            raise ValueError(f"it has {size} bytes, and no real one has more than {MAX_CONFIG}")
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_constant)
     except (ValueError, OSError, RecursionError) as error:
         raise ModelError(
             f"config.json of {name} cannot be read as JSON ({error}); copy the model again."
         ) from error
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+    if not isinstance(found, dict) or not isinstance(found.get("model_type"), str):
         raise ModelError(
             f"config.json of {name} names no model_type, so it is no transformers model; give one that is."
         )
     # A look before the start has no transformers, and must not load it; a worker has, and knows the kinds.
     transformers = sys.modules.get("transformers")
-    if transformers is not None and config["model_type"] not in transformers.CONFIG_MAPPING:
+    if transformers is not None and found["model_type"] not in transformers.CONFIG_MAPPING:
         raise ModelError(
-            f"{name} is of the kind {config['model_type']!r}, which transformers {transformers.__version__} "
+            f"{name} is of the kind {found['model_type']!r}, which transformers {transformers.__version__} "
             "does not know; give a model of a known kind, such as bert, roberta, vit or llama: code that "
             "comes with a model is never run."
         )
-    if config.get("quantization_config"):
+    if found.get("quantization_config"):
         raise ModelError(
             f"{name} is quantised, and pruning needs its weights as floats; give the unquantised model."
         )
-    if any("/" in str(value) for key, value in config.items() if "attn_implementation" in key):
+    if any("/" in str(value) for key, value in found.items() if "attn_implementation" in key):
         raise ModelError(
             f"{name} asks for attention code from the hub, which is never run; remove that from its "
             "config.json."
         )
-    return config
+    return found
+
+
+def _constant(word: str) -> float:
+    """Read the constants that Python allows in JSON; a limit may be Infinity, nothing may be NaN."""
+    if word == "NaN":
+        raise ValueError("it holds NaN, which is no number")
+    return float(word)
+
+
+def require_credible(folder: Path, name: str) -> None:
+    """Hold config.json against the headers of the weights, so that nothing is built that they cannot fill.
+
+    Args:
+        folder: a folder that ``resolve`` returned.
+        name: what the user typed, for error sentences.
+
+    Raises:
+        ModelError: a header is damaged, or the config asks for more than the weights hold.
+    """
+    try:
+        entries = [entry for file in files_of(folder)[0] for entry in read_header(file)[0]]
+    except ModelError as error:
+        raise ModelError(f"The model of {name} cannot be loaded: {error}") from None
+    config.require_credible(read_config(folder, name), entries, name)
 
 
 def check_folder(folder: Path, name: str) -> Path:

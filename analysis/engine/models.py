@@ -10,7 +10,7 @@ from typing import Any
 
 from analysis.engine import columns as cols
 from analysis.engine.data import TaskData
-from analysis.engine.model_files import reads_text, resolve
+from analysis.engine.model_files import read_config, reads_text, require_credible, resolve
 from analysis.errors import ModelError
 
 import torch  # isort: skip
@@ -130,7 +130,9 @@ def _sentence(name: str, what: str) -> Iterator[None]:
         ) from error
 
 
-def load_model(name: str, data: TaskData, seed: int, runs: Path | None = None) -> nn.Module:
+def load_model(
+    name: str, data: TaskData, seed: int, runs: Path | None = None, *, trained: bool = False
+) -> nn.Module:
     """Load a model with the head that a task needs, in float32.
 
     Args:
@@ -138,6 +140,7 @@ def load_model(name: str, data: TaskData, seed: int, runs: Path | None = None) -
         data: the task; decides the head and its size.
         seed: decides the initial values of whatever the head lacks; the global random state is left alone.
         runs: folder of runs that "run:ID" refers to.
+        trained: whether a head that the file lacks, or has in another size, is refused too.
 
     Returns:
         A transformers model in train mode.
@@ -146,6 +149,7 @@ def load_model(name: str, data: TaskData, seed: int, runs: Path | None = None) -
         ModelError: missing, damaged, without such a head, or with weights outside the head missing.
     """
     folder = resolve(name, runs)
+    require_credible(folder, name)
     with _quiet(), _sentence(name, "model"):
         config = _config(folder, data)
         _check_head(config, name, data.kind)
@@ -163,6 +167,8 @@ def load_model(name: str, data: TaskData, seed: int, runs: Path | None = None) -
                 key_mapping=_renamed(config, data.kind),
             )
     _check_report(model, report, name)
+    if trained:
+        _check_trained(report, folder, name, data)
     model.train()
     return model
 
@@ -217,4 +223,23 @@ def _check_report(model: Any, report: dict[str, Any], name: str) -> None:
         raise ModelError(
             f"The weights of {name} do not fit its config.json: the file {what}, in the right shape; copy "
             "the model again."
+        )
+
+
+def _check_trained(report: dict[str, Any], folder: Path, name: str, data: TaskData) -> None:
+    """Refuse a model of which a part would be new: what it answers would be chance."""
+    for key, stored, wanted in report["mismatched_keys"]:
+        shapes = [" × ".join(map(str, shape)) for shape in (stored, wanted)]
+        raise ModelError(
+            f"The head of {name} was trained for other labels: {key} is {shapes[0]} in its file and the "
+            f"task, with {data.num_labels} labels, needs {shapes[1]}; give the task it was trained on, or a "
+            "model trained on this one."
+        )
+    if lost := sorted(report["missing_keys"]):
+        saved = read_config(folder, name).get("architectures")
+        kind = f" (it was saved as {str(saved[0])[:60]})" if isinstance(saved, list) and saved else ""
+        raise ModelError(
+            f"{name} has no trained head for {data.kind}{kind}: its file lacks {' and '.join(lost[:2])}, and "
+            "a head of random numbers has no accuracy to measure; run the recipe dense on the task first and "
+            "give that run:ID, or give a fine-tuned model."
         )

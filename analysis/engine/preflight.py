@@ -9,8 +9,9 @@ from pathlib import Path
 
 from analysis.engine import columns, hub, sources
 from analysis.engine.blocks import block_of
-from analysis.engine.inspect.header import files_of, read_header
-from analysis.engine.model_files import reads_text, resolve, wrong_input
+from analysis.engine.inspect.files import files_of
+from analysis.engine.inspect.header import read_header
+from analysis.engine.model_files import reads_text, require_credible, resolve, wrong_input
 from analysis.engine.roles import NEVER, role_of
 from analysis.errors import ModelError
 from analysis.parts.base import Part
@@ -61,7 +62,11 @@ def names(spec: RunSpec, runs: Path) -> list[Path]:
         ModelError: one is missing or is no model that can be loaded.
     """
     wanted = [name for name in (spec.model, spec.teacher) if name]
-    return [resolve(name, runs) for name in wanted if not hub.online() or hub.looks_like_path(name)]
+    here = [name for name in wanted if not hub.online() or hub.looks_like_path(name)]
+    folders = [resolve(name, runs) for name in here]
+    for folder, name in zip(folders, here, strict=True):
+        require_credible(folder, name)
+    return folders
 
 
 def units(spec: RunSpec, runs: Path) -> None:

@@ -23,6 +23,7 @@ ROLES = {
     "other": "other linear",
 }
 MOST_ROWS = 200
+MOST_CELLS = 400  # above this many, numbers in the cells cannot be read
 
 
 def role_order(roles: pd.Series) -> list[str]:
@@ -43,7 +44,8 @@ def heat(
     """Draws keep or sparsity of every layer and role as a table of coloured cells with numbers.
 
     Args:
-        sites: site, role, layer, weights, kept (``frames.sites``); several sites of one cell are added up.
+        sites: site, role, layer, weights, kept (``frames.sites``); several sites of one cell are added up;
+            where there is a label, it names the layer.
         value: "keep" or "sparsity".
         title: heading inside the figure.
         of: the denominator, in words.
@@ -58,7 +60,7 @@ def heat(
     count = known["layer"].nunique() if len(known) else 0
     fig = base.start(
         x="role of the matrix in its layer",
-        y="layer (number, first on top)",
+        y="layer (first on top)",
         title=title,
         dark=dark,
         height=height or min(900, 190 + 30 * max(4, count)),
@@ -69,28 +71,38 @@ def heat(
     )
     if known.empty:
         return base.nothing(fig, "No masks yet: they are written when a run saves a snapshot.", dark=dark)
-    table = _cells(known, value)
-    z = 100 * table.to_numpy(dtype=np.float64)
-    low, high = float(np.nanmin(z)), float(np.nanmax(z))
-    fig.add_trace(
-        go.Heatmap(
-            x=base.texts(ROLES.get(r, r or "unknown") for r in table.columns),
-            y=["none" if layer < 0 else str(layer) for layer in table.index],
-            z=z.astype(np.float32),
-            texttemplate="%{z:.3g}",
-            zmin=0 if value == "keep" or low >= 100 else low,
-            zmax=100 if value != "keep" else max(high, 1e-3),
-            colorscale=theme.sequential(dark),
-            colorbar={"title": {"text": f"{quantity}<br>(% of {base.text(of)})", "font": {"size": 11}}},
-            hoverongaps=False,
-            hovertemplate="layer %{y}, %{x}<br>%{z:.3f} %<extra></extra>",
-            xgap=2,
-            ygap=2,
-        )
-    )
+    fig.add_trace(_heat(_cells(known, value), known, value, of, dark))
     fig.update_yaxes(autorange="reversed", type="category", showgrid=False)
     fig.update_xaxes(type="category", showgrid=False)
     return fig
+
+
+def _heat(table: pd.DataFrame, known: pd.DataFrame, value: str, of: str, dark: bool) -> go.Heatmap:
+    quantity = "weights kept" if value == "keep" else "sparsity"
+    z = 100 * table.to_numpy(dtype=np.float64)
+    low, high = float(np.nanmin(z)), float(np.nanmax(z))
+    return go.Heatmap(
+        x=base.texts(ROLES.get(r, r or "unknown") for r in table.columns),
+        y=_names_of(known, table.index),
+        z=z.astype(np.float32),
+        texttemplate="%{z:.3g}" if table.size <= MOST_CELLS else None,
+        zmin=0 if value == "keep" or low >= 100 else low,
+        zmax=100 if value != "keep" else max(high, 1e-3),
+        colorscale=theme.sequential(dark),
+        colorbar={"title": {"text": f"{quantity}<br>(% of {base.text(of)})", "font": {"size": 11}}},
+        hoverongaps=False,
+        hovertemplate="layer %{y}, %{x}<br>%{z:.3f} %<extra></extra>",
+        xgap=2,
+        ygap=2,
+    )
+
+
+def _names_of(known: pd.DataFrame, layers: pd.Index) -> list[str]:
+    """What the rows are called: by number, or by their label where the frame has one."""
+    if "label" not in known:
+        return ["none" if layer < 0 else str(layer) for layer in layers]
+    label = known.drop_duplicates("layer").set_index("layer")["label"]
+    return base.texts(label[layer] or "none" for layer in layers)
 
 
 def _cells(known: pd.DataFrame, value: str) -> pd.DataFrame:
@@ -196,7 +208,8 @@ def structure(frame: pd.DataFrame, *, title: str = "", dark: bool = False, heigh
     if known.empty:
         return base.nothing(fig, "No masks yet: they are written when a run saves a snapshot.", dark=dark)
     names = base.texts(
-        f"{'' if layer < 0 else layer} {ROLES.get(role, role)}".strip() or site
+        (f"{'' if layer < 0 else layer} {ROLES.get(role, role)}".strip() if role != "conv" else "")
+        or str(site).removesuffix(".weight")  # several convolutions share a layer and a role
         for layer, role, site in zip(known["layer"], known["role"], known["site"], strict=True)
     )
     for place, kind in enumerate(("rows", "cols", "heads")):

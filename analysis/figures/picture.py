@@ -14,6 +14,7 @@ def mask_picture(
     *,
     heads: int = 0,
     heads_along: str = "rows",
+    value: str = "keep",
     shape: tuple[int, int] | None = None,
     title: str = "",
     dark: bool = False,
@@ -22,7 +23,8 @@ def mask_picture(
     """Draws one mask as an image: dark where weights are kept.
 
     Args:
-        frame: row, col, keep of its blocks (``frames.mask_picture``).
+        frame: row, col, keep of its blocks (``frames.mask_picture``); size too for ``value`` "size".
+        value: "keep", or "size": the mean |w| of each block, of a single weight w with its sign.
         heads: number of attention heads, whose borders are drawn; 0 for none.
         heads_along: "rows" for query, key and value, "columns" for the attention output.
         shape: rows and columns of the matrix, None to take the last block as the end.
@@ -40,20 +42,27 @@ def mask_picture(
         dark=dark,
         height=height,
         legend=False,
-        alt="Picture of one mask: the share of weights kept in each block of the matrix.",
+        alt="Picture of one matrix: the "
+        + ("size of the weights" if value == "size" else "share of weights kept")
+        + " in each block of it.",
         how=(
             "A pixel is a block of the matrix, its size on hover. Stripes are rows or columns that live or "
             "die together, an even grain is single weights; dotted lines are the borders of attention heads."
         ),
     )
-    known = base.finite(frame, ["row", "col", "keep"])
+    known = base.finite(frame, ["row", "col", value])
     if known.empty:
         return base.nothing(fig, "No mask of this matrix yet.", dark=dark)
     rows, i = np.unique(known["row"].to_numpy(), return_inverse=True)
     cols, j = np.unique(known["col"].to_numpy(), return_inverse=True)
-    z = np.zeros((len(rows), len(cols)), dtype=np.uint8)
-    z[i, j] = np.round(100 * known["keep"].to_numpy(dtype=np.float64)).clip(0, 100)
-    fig.add_trace(_heat(rows, cols, z, shape, dark))
+    if value == "size":
+        sizes = np.zeros((len(rows), len(cols)), dtype=np.float32)
+        sizes[i, j] = known["size"].to_numpy(dtype=np.float32)
+        fig.add_trace(_sizes(rows, cols, sizes, shape, dark))
+    else:
+        z = np.zeros((len(rows), len(cols)), dtype=np.uint8)
+        z[i, j] = np.round(100 * known["keep"].to_numpy(dtype=np.float64)).clip(0, 100)
+        fig.add_trace(_heat(rows, cols, z, shape, dark))
     _borders(fig, heads, heads_along, shape or (int(rows[-1]) + 1, int(cols[-1]) + 1), dark)
     fig.update_yaxes(autorange="reversed", showgrid=False, zeroline=False)
     fig.update_xaxes(showgrid=False, zeroline=False)
@@ -73,6 +82,25 @@ def _heat(
         colorscale=theme.sequential(dark),
         colorbar={"title": {"text": "weights kept<br>(% of the block)", "font": {"size": 11}}},
         hovertemplate="row %{y:.0f}, column %{x:.0f}<br>%{z} % of " + f"{block} kept<extra></extra>",
+    )
+
+
+def _sizes(
+    rows: np.ndarray, cols: np.ndarray, z: np.ndarray, shape: tuple[int, int] | None, dark: bool
+) -> go.Heatmap:
+    signed = bool((z < 0).any())
+    words = "w (no unit)" if signed else "mean |w|<br>(no unit)"
+    where = _block(rows, cols)
+    limit = float(np.quantile(np.abs(z), 0.99)) or float(np.abs(z).max()) or 1.0
+    return go.Heatmap(
+        x=_edges(cols, shape[1] if shape else None),
+        y=_edges(rows, shape[0] if shape else None),
+        z=z,
+        zmin=-limit if signed else 0,
+        zmax=limit,
+        colorscale=theme.diverging(dark) if signed else theme.sequential(dark),
+        colorbar={"title": {"text": words, "font": {"size": 11}}},
+        hovertemplate=f"row %{{y:.0f}}, column %{{x:.0f}}<br>%{{z:.4g}} in {where}<extra></extra>",
     )
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from analysis.frames.batches import batches
-from analysis.frames.checkpoint import (
-    denominators,
-    file_problems,
-    inspection,
-    layers,
-    tensor_histogram,
-    tensors,
-)
+from analysis.frames.checkpoint import denominators, file_problems, inspection, layers, tensors
+from analysis.frames.checkpoint_document import document, patterns
+from analysis.frames.checkpoint_units import matrix_structure, units
+from analysis.frames.checkpoint_values import cut, cut_sentence, scored, sizes, tensor_histogram, window
+from analysis.frames.checkpoint_verdict import findings
 from analysis.frames.compare import (
     comparison,
     counted,
@@ -27,6 +24,7 @@ from analysis.frames.front import areas, front_sentences, trials
 from analysis.frames.growth import growth, growth_agreement
 from analysis.frames.overlap import expected_jaccard, overlap, overlap_matrix, rank_agreement
 from analysis.frames.planes import box, large, plane, points, quadrants, thresholds
+from analysis.frames.probe import probe_about, probe_latency, probe_points, probe_sentences, probe_speed
 from analysis.frames.progress import evals, keeps, losses, many
 from analysis.frames.published import TASKS, published
 from analysis.frames.removal import removal_sentence, removed
@@ -44,14 +42,18 @@ __all__ = [
     "counted",
     "counts",
     "curves",
+    "cut",
+    "cut_sentence",
     "denominators",
     "difference",
     "distances",
+    "document",
     "evals",
     "expected_jaccard",
     "factors_sentence",
     "few_rates",
     "file_problems",
+    "findings",
     "front_sentences",
     "growth",
     "growth_agreement",
@@ -64,10 +66,17 @@ __all__ = [
     "lost_units",
     "many",
     "mask_picture",
+    "matrix_structure",
     "overlap",
     "overlap_matrix",
+    "patterns",
     "plane",
     "points",
+    "probe_about",
+    "probe_latency",
+    "probe_points",
+    "probe_sentences",
+    "probe_speed",
     "published",
     "quadrants",
     "rank_agreement",
@@ -75,7 +84,9 @@ __all__ = [
     "removed",
     "results",
     "runs",
+    "scored",
     "sites",
+    "sizes",
     "structure",
     "tensor_histogram",
     "tensor_pairs",
@@ -83,8 +94,10 @@ __all__ = [
     "thresholds",
     "trials",
     "two_values",
+    "units",
     "unpaired",
     "usual",
     "verdict",
+    "window",
     "zero_overlap",
 ]

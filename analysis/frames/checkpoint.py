@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames.tables import UNREADABLE, log, number, read_json, table
-from analysis.store import arrays
+from analysis.store import arrays, jobs
 
 TENSORS = {
     "tensor": "str",
@@ -19,20 +19,40 @@ TENSORS = {
     "bytes": "int64",
     "role": "str",
     "layer": "int64",
+    "block": "str",
     "prunable": "bool",
     "encoder": "bool",
+    "heads": "int64",
+    "head_axis": "int64",
+    "weight": "str",
+    "masked": "bool",
     "analysed": "bool",
     "zeros": "float64",
     "sparsity": "float64",
-    "non_finite": "float64",
+    "nonfinite": "float64",
     "min": "float64",
     "max": "float64",
     "mean": "float64",
     "std": "float64",
-    "abs_median": "float64",
-    "abs_99": "float64",
+    "q01": "float64",
+    "q10": "float64",
+    "q25": "float64",
+    "q50": "float64",
+    "q75": "float64",
+    "q90": "float64",
+    "q99": "float64",
+    "rows": "float64",
     "rows_empty": "float64",
+    "cols": "float64",
     "cols_empty": "float64",
+    "heads_empty": "float64",
+    "blocks32": "float64",
+    "blocks32_empty": "float64",
+    "most02": "float64",
+    "most04": "float64",
+    "most08": "float64",
+    "most16": "float64",
+    "tied_to": "str",
     "note": "str",
 }
 DENOMINATORS = {
@@ -46,59 +66,101 @@ LAYERS = {
     "site": "str",
     "role": "str",
     "layer": "int64",
+    "label": "str",
     "weights": "int64",
     "kept": "float64",
     "keep": "float64",
     "sparsity": "float64",
 }
-BINS = {"low": "float64", "high": "float64", "count": "int64"}
+NO_PARAMETER = ("statistic", "quantised", "mask", "scores")  # roles that hold no parameter
 
 
 def inspection(folder: Path) -> dict[str, Any]:
-    """Reads the whole inspection of a checkpoint; an empty dictionary when there is none."""
+    """Reads what an inspection says of the whole checkpoint; an empty dictionary when there is none."""
     return read_json(Path(folder) / "inspection.json")
 
 
 def file_problems(folder: Path) -> list[str]:
     """Lists in sentences what is wrong with a checkpoint: the error that ended it, then the rest."""
-    found = inspection(folder)
-    error, problems = found.get("error"), found.get("problems")
-    return ([str(error)] if error else []) + [
-        str(p) for p in (problems if isinstance(problems, list) else [])
-    ]
+    note, problems = jobs.read(Path(folder)), inspection(folder).get("problems")
+    listed = [str(p) for p in problems] if isinstance(problems, list) else []
+    return ([note.reason] if note.reason else []) + listed
 
 
 def tensors(folder: Path) -> pd.DataFrame:
     """Lists the tensors of an inspected checkpoint.
 
     Args:
-        folder: folder into which the inspection was written.
+        folder: folder into which the inspection was, or is being, written.
 
     Returns:
-        one row a tensor; sparsity = exact zeros / elements, NaN for types that are not analysed (``note``
-        says so).
+        one row a tensor in the order of the file; sparsity = exact zeros / elements. NaN where the values
+        have not been read, or say nothing; ``note`` tells which.
     """
+    folder = Path(folder)
     try:
-        found = arrays.load_table(Path(folder) / "tensors.parquet")
+        facts = arrays.load_table(folder / "tensors.parquet")
     except UNREADABLE as error:
         log.info("no tensors in %s: %s", folder, error)
         return table(TENSORS)
-    names = {"tensor": "name", "abs_median": "q50", "abs_99": "q99"}
-    frame = table(TENSORS, {column: found.get(names.get(column, column)) for column in TENSORS})
+    names = facts.pop("name")
+    columns: dict[str, Any] = {"tensor": names, **facts, **_numbers(folder, len(names))}
+    same = inspection(folder).get("tied")
+    same = same if isinstance(same, dict) else {}
+    columns["tied_to"] = [same.get(str(name), "") for name in names]
+    frame = table(TENSORS, {column: columns.get(column) for column in TENSORS})
     frame["sparsity"] = frame["zeros"] / frame["numel"].where(frame["numel"] > 0)
     frame["note"] = [_note({str(k): v for k, v in row.items()}) for row in frame.to_dict("records")]
     return frame.astype({"note": "str"})
 
 
+def _numbers(folder: Path, count: int) -> dict[str, np.ndarray]:
+    """What the parts that are there say: column → float64 [tensors], NaN where nothing is known yet."""
+    out: dict[str, np.ndarray] = {}
+    for file in sorted((folder / "parts").glob("*.parquet")):
+        try:
+            part = arrays.load_table(file)
+            places = part.pop("number").astype(np.int64)
+        except UNREADABLE as error:
+            log.info("%s cannot be read: %s", file, error)
+            continue
+        good = places < count
+        for name, values in part.items():
+            column = out.setdefault(name, np.full(count, np.nan))
+            column[places[good]] = np.array([number(v) for v in values.tolist()])[good]
+    return out
+
+
 def _note(row: dict[str, Any]) -> str:
     if row["role"] == "quantised":
-        return f"quantised codes, {row['bytes']} bytes, not analysed"
+        return f"quantised codes, {row['bytes']:,} bytes, not analysed"
     if not row["analysed"]:
-        return f"{row['dtype']}, {row['bytes']} bytes, not analysed"
-    notes = [f"{row['non_finite']:.0f} values are not finite"] if row["non_finite"] > 0 else []
+        return f"{row['dtype']}, {row['bytes']:,} bytes, not analysed"
+    if np.isnan(row["zeros"]):
+        return "not read yet"
+    notes = [f"{row['nonfinite']:,.0f} values are not finite"] if row["nonfinite"] > 0 else []
     if row["numel"] and row["zeros"] == row["numel"]:
         notes.append("zero throughout")
+    if row["tied_to"]:
+        notes.append(f"the same as {row['tied_to']}, counted once")
+    if row["masked"]:
+        notes.append("its mask is applied")
+    if row["weight"]:
+        own = row["role"] in ("mask", "scores")
+        notes.append(f"{row['role']} of {row['weight']}" if own else f"stands for {row['weight']}")
     return "; ".join(notes)
+
+
+def counted(found: pd.DataFrame) -> pd.DataFrame:
+    """The tensors whose values count as parameters: read, no statistic, mask or score, tied ones once."""
+    known = found["zeros"].notna() & ~found["role"].isin(NO_PARAMETER) & (found["tied_to"] == "")
+    return found[known]
+
+
+def sites(found: pd.DataFrame) -> pd.DataFrame:
+    """The prunable matrices among ``counted``."""
+    known = counted(found)
+    return known[known["prunable"]]
 
 
 def denominators(folder: Path) -> pd.DataFrame:
@@ -114,11 +176,10 @@ def denominators(folder: Path) -> pd.DataFrame:
     found = tensors(folder)
     if found.empty:
         return table(DENOMINATORS)
-    known = found[found["analysed"]]
-    weights = known[~known["role"].isin(["statistic"])]
+    known = counted(found)
     rows = []
-    parts = (("prunable weights", weights[weights["prunable"]]), ("encoder", weights[weights["encoder"]]))
-    for name, part in (*parts, ("whole model", weights)):
+    parts = (("prunable weights", known[known["prunable"]]), ("encoder", known[known["encoder"]]))
+    for name, part in (*parts, ("whole model", known)):
         total, zeros = int(part["numel"].sum()), int(part["zeros"].sum())
         share = zeros / total if total else None
         rows.append(
@@ -126,15 +187,24 @@ def denominators(folder: Path) -> pd.DataFrame:
         )
     source = inspection(folder).get("source")
     size = number(source.get("bytes")) if isinstance(source, dict) else float("nan")
-    spent = float((known["bytes"] * known["sparsity"]).sum())
+    read = found[found["zeros"].notna() & ~found["masked"]]  # what a mask hides is stored all the same
+    spent = float((read["bytes"] * read["sparsity"]).sum())
     last = {"denominator": "bytes on disk", "total": size, "zeros": round(spent), "unit": "bytes"}
     return table(DENOMINATORS, [*rows, {**last, "sparsity": spent / size if size else None}])
 
 
 def layers(folder: Path, only_prunable: bool = True) -> pd.DataFrame:
-    """Lists an inspected checkpoint's matrices in the form of ``frames.sites``, for the same figures."""
+    """Lists an inspected checkpoint's matrices in the form of ``frames.sites``, for the same figures.
+
+    Args:
+        folder: folder into which the inspection was written.
+        only_prunable: leave out what is no site.
+
+    Returns:
+        one row a tensor; ``label`` names its block as briefly as the others allow: "3", or "layer1.0".
+    """
     found = tensors(folder)
-    found = found[found["analysed"] & (found["prunable"] | (not only_prunable))]
+    found = sites(found) if only_prunable else counted(found)
     kept = found["numel"] - found["zeros"]
     return table(
         LAYERS,
@@ -142,6 +212,7 @@ def layers(folder: Path, only_prunable: bool = True) -> pd.DataFrame:
             "site": found["tensor"].to_numpy(),
             "role": found["role"].to_numpy(),
             "layer": found["layer"].to_numpy(),
+            "label": labels(found["block"]).to_numpy(),
             "weights": found["numel"].to_numpy(),
             "kept": kept.to_numpy(),
             "keep": 1 - found["sparsity"].to_numpy(),
@@ -150,15 +221,10 @@ def layers(folder: Path, only_prunable: bool = True) -> pd.DataFrame:
     )
 
 
-def tensor_histogram(folder: Path, tensor: str) -> pd.DataFrame:
-    """Lists the value histogram of one tensor without its exact zeros; the outer bins reach to infinity."""
-    names = tensors(folder)["tensor"].tolist()
-    try:
-        found = arrays.load_arrays(Path(folder) / "histograms.npz")
-        at = names.index(tensor)
-        limit, counts = float(found["limits"][at]), found["counts"][at]
-    except (*UNREADABLE, IndexError) as error:
-        log.info("no histogram of %r in %s: %s", tensor, folder, error)
-        return table(BINS)
-    edges = np.concatenate([[-np.inf], np.linspace(-limit, limit, len(counts) - 1), [np.inf]])
-    return table(BINS, {"low": edges[:-1], "high": edges[1:], "count": counts})
+def labels(blocks: pd.Series) -> pd.Series:
+    """Shortens the names of blocks by the words that all of them begin with; "" stays ""."""
+    parts = [str(b).split(".") for b in blocks.unique() if b]
+    common = 0
+    while parts and all(len(p) > common + 1 and p[common] == parts[0][common] for p in parts):
+        common += 1
+    return blocks.map(lambda b: ".".join(str(b).split(".")[common:]) if b else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from analysis.spec.codec import computed, fingerprint, from_dict, hashed, to_dict
 from analysis.spec.core import SCHEMA_VERSION, LineUp, RunSpec, TaskSpec, Training, installed_versions
+from analysis.spec.probe import ProbeSpec
 from analysis.spec.settings import with_settings
 from analysis.spec.stages import Leg, Stage, legs
 
@@ -11,6 +12,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "Leg",
     "LineUp",
+    "ProbeSpec",
     "RunSpec",
     "Stage",
     "TaskSpec",

@@ -27,6 +27,8 @@ _WATCHED = (
     "points",
     "histograms",
     "predictions.parquet",
+    "inspection.json",
+    "window.npz",
 )
 
 

@@ -22,6 +22,7 @@ from analysis.ui.server import PLOTLY_PATH, bundled_plotly
 log = logging.getLogger(__name__)
 LARGEST = 1_000_000
 TABLE_ROWS = 1000
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _ASSETS = Path(__file__).resolve().parent / "assets"
 _TEMPLATES = {name: template.to_plotly_json() for name, template in TEMPLATES.items()}
 
@@ -96,6 +97,13 @@ def chart(
         st.caption(f"**How to read it.** {escape(how)}")
 
 
+def csv(frame: pd.DataFrame) -> bytes:
+    """A table as CSV that a spreadsheet opens as text: a name that begins like a formula gets a quote."""
+    texts = frame.select_dtypes(include=["object", "string"]).columns
+    harmless = {c: frame[c].map(lambda v: f"'{v}" if str(v)[:1] in _FORMULA else v) for c in texts}
+    return frame.assign(**harmless).to_csv(index=False).encode("utf-8")
+
+
 def data(
     frame: pd.DataFrame, figure: go.Figure | None = None, *, name: str, title: str = "Data and downloads"
 ) -> None:
@@ -118,7 +126,7 @@ def data(
         with st.container(horizontal=True):
             st.download_button(
                 "Table as CSV",
-                lambda: frame.to_csv(index=False).encode("utf-8"),
+                lambda: csv(frame),
                 f"{name}.csv",
                 "text/csv",
                 key=f"csv-{name}",

@@ -4,9 +4,7 @@ stamp.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,39 +12,31 @@ import streamlit as st
 
 from analysis import frames
 from analysis.engine import hub
-from analysis.engine.inspect.header import files_of
-from analysis.engine.inspect.worker import RESULT, SCHEMA_VERSION, inspect_apart
+from analysis.engine.inspect import cache
+from analysis.engine.inspect.files import INDEXES, SUFFIXES, WHOLE
+from analysis.engine.inspect.locate import locate
 from analysis.errors import ModelError
 from analysis.store.layout import ROOT
-from analysis.ui import cached, nav, pick, roots, story, url
+from analysis.ui import cached, nav, pick, roots, story, uploads, url, working
 
 VARIABLES = (roots.CHECKPOINTS, hub.MODELS)
-FOLDER = ".inspections"
-KEPT = 40
+SHOWN = ("tensor", "role", "layer", "shape", "dtype", "bytes", "zeros", "sparsity", "note")
 LISTED = 100
 
 
 def allowed(text: str) -> Path:
-    """The path a visitor typed.
+    """What a visitor typed, as a path: a path, a run, a bundled model, a hub id in the local cache.
 
     Raises:
         ModelError: it is empty, outside the allowed folders, or not there.
     """
     words = text.strip()
-    if not words or "\0" in words or len(words) > 4096:
-        raise ModelError("The path is empty or too long; give a safetensors file or a folder that holds one.")
-    below = [root / words for root in roots.roots()]
+    below = [root / words for root in roots.roots()] if words and "\0" not in words else []
     try:
-        path = next((p for p in below if p.exists()), Path(words))
-    except OSError as error:  # a part too long
-        raise ModelError(f"The path {words[:80]!r} cannot be followed ({error}); check it.") from None
-    path = roots.require(path, roots.CHECKPOINTS, ModelError)
-    if not path.exists():
-        raise ModelError(
-            f"There is nothing at {str(path)!r}; check the path, it is looked up below {roots.roots()[0]} "
-            "first."
-        )
-    return path
+        path = next((p for p in below if p.exists()), None)
+    except OSError:  # a part too long: the search below says so
+        path = None
+    return roots.require(path or locate(words, nav.runs_dir()), roots.CHECKPOINTS, ModelError)
 
 
 def offered() -> dict[str, str]:
@@ -70,11 +60,9 @@ def _openable(path: Path) -> list[Path]:
     of several.
     """
     if path.is_file():
-        return [path] if path.suffix == ".safetensors" else []
-    files = sorted(path.glob("*.safetensors"))
-    whole = len(files) == 1 or any(
-        (path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")
-    )
+        return [path] if path.suffix in SUFFIXES else []
+    files = sorted(file for file in path.glob("*") if file.suffix in SUFFIXES)
+    whole = len(files) == 1 or any((path / name).is_file() for name in (*WHOLE, *INDEXES))
     return [path] if whole else files
 
 
@@ -84,7 +72,12 @@ def ask() -> Path:
     Raises:
         ModelError: the path may not or cannot be opened.
     """
-    known = offered()
+    sent = uploads.offered()
+    known = sent | offered()
+    newest = next(reversed(sent), None)
+    if newest is not None and st.session_state.get("lab.sent") != newest:
+        st.session_state["path"] = newest
+    st.session_state["lab.sent"] = newest
     typed = [text for text in url.read("path")[:1] if text not in known]
     held = st.session_state.get("path")
     options = list(dict.fromkeys([*known, *typed, *([held] if held else [])]))
@@ -94,7 +87,7 @@ def ask() -> Path:
         key="path",
         name=lambda p: known.get(p, p),
         accept_new_options=True,
-        placeholder="Choose one, or type the path of a safetensors file or folder",
+        placeholder="Choose one, or type the path of a file of weights or a model folder",
         help="Paths are looked up below the runs folder, this repository, the working folder, and "
         "`PRUNING_LAB_CHECKPOINTS` and `PRUNING_LAB_MODELS`.",
     )
@@ -107,47 +100,31 @@ def ask() -> Path:
     return allowed(chosen)
 
 
-def _stamp(path: Path, files: Sequence[Path]) -> str:
-    """A name for the content of a checkpoint: the form of the inspection, paths, times of change and
-    sizes.
-    """
-    parts = [
-        str(SCHEMA_VERSION),
-        str(path),
-        *(f"{file.name}:{s.st_mtime_ns}:{s.st_size}" for file in files for s in [file.stat()]),
-    ]
-    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:24]
-
-
 def inspected(path: Path) -> Path:
-    """The folder with the inspection of a checkpoint, made now in a process of its own unless it is there
-    already.
+    """The folder with the inspection of a checkpoint; ends the page while there is more to wait for.
+
+    It is made in a process of its own, which goes on when the page is left; one that is there is used again.
 
     Raises:
-        ModelError: the checkpoint cannot be read.
+        ModelError: the path holds nothing that can be read.
     """
-    store = nav.runs_dir() / FOLDER
-    files, _ = files_of(path)
-    out = store / _stamp(path, files)
-    if not (out / RESULT).is_file():
-        size = sum(file.stat().st_size for file in files)
-        with st.spinner(f"Reading {size / 1e6:,.0f} MB in a process of its own …", show_time=True):
-            store.mkdir(parents=True, exist_ok=True)
-            _sweep(store)
-            inspect_apart(path, out)
-    problems = frames.file_problems(out)
-    if problems and frames.tensors(out).empty:
-        raise ModelError(problems[0])
+    runs = nav.runs_dir()
+    out = cache.begin(path, runs)
+
+    def again() -> None:
+        cache.begin(path, runs, again=True)
+
+    working.finish(out, f"Reading {path.name!r}", again, lambda: _so_far(out))
     return out
 
 
-def _sweep(store: Path) -> None:
-    """Removes the oldest inspections beyond the number that is kept."""
-    folders = sorted(
-        (f for f in store.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime, reverse=True
-    )
-    for old in folders[KEPT - 1 :]:
-        shutil.rmtree(old, ignore_errors=True)
+def _so_far(out: Path) -> None:
+    """The tensors as headers and names tell of them, and what has been read of their values."""
+    found = frames.tensors(out)
+    if len(found):
+        read = int(found["zeros"].notna().sum())
+        st.caption(f"{len(found):,} tensors, the values of {read:,} read so far.")
+        st.dataframe(found[list(SHOWN)].head(LISTED * 10), hide_index=True)
 
 
 def tensor(names: Sequence[str]) -> str:

@@ -74,6 +74,13 @@ ENTRIES: dict[str, Entry] = {
             "compare_arrows",
             "What is the difference between these two?",
         ),
+        Entry(
+            "Checkpoint",
+            "checkpoint/evaluate.py",
+            "Evaluate",
+            "speed",
+            "What is it worth, and what would a further cut cost?",
+        ),
         Entry("Learn", "learn/methods.py", "Methods", "menu_book", "How does it work?"),
     )
 }

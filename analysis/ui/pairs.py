@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,27 +9,24 @@ import pandas as pd
 import streamlit as st
 
 from analysis import frames
-from analysis.engine.inspect.header import files_of
-from analysis.engine.inspect.pair import RESULT, SCHEMA_VERSION
+from analysis.engine.inspect import pair
+from analysis.engine.inspect.files import SUFFIXES
 from analysis.frames.compare_verdict import share
 from analysis.store import jobs
 from analysis.store.layout import ROOT
-from analysis.ui import cached, checkpoints, guard, live, nav, pick, url
+from analysis.ui import cached, checkpoints, guard, nav, pick, url, working
 
-MODULE = "analysis.engine.inspect.pair"
-KEPT = 20
 EXAMPLES = 3
 SHOWN = (
     *("tensor", "role", "layer", "shape", "relative", "cosine", "flipped", "zeros_a", "zeros_b"),
     *("zeros_gained", "zeros_lost", "jaccard", "expected", "equal", "note", "name_b"),
 )
 AT_ONCE = 2 * 2**30  # bytes that are read without being asked for
-PATIENCE = 1.5  # seconds in which small ones are done, and a progress bar would only flicker
 SIDES = {"a": "A, the original", "b": "B, what became of it"}
 
 
-def ask() -> tuple[Path, Path] | None:
-    """Lets the visitor choose or type two checkpoints; None while one of them is not chosen.
+def ask() -> tuple[Path, Path]:
+    """Lets the visitor choose or type two checkpoints; ends the page while one of them is not chosen.
 
     Raises:
         ModelError: a path may not or cannot be opened.
@@ -60,14 +54,14 @@ def ask() -> tuple[Path, Path] | None:
                     key=key,
                     name=lambda p: known.get(p, p) or "Choose one, or type a path",
                     accept_new_options=True,
-                    help="A safetensors file, a model folder or a run. Paths are looked up below the runs "
-                    "folder, this repository, the working folder, and `PRUNING_LAB_CHECKPOINTS` and "
-                    "`PRUNING_LAB_MODELS`.",
+                    help="A file of weights, a model folder, a run, or a hub id in the local cache, looked "
+                    "up below the runs folder, this repository, the working folder, and "
+                    "`PRUNING_LAB_CHECKPOINTS` and `PRUNING_LAB_MODELS`.",
                 )
             )
     if not all(texts):
         _examples(known)
-        return None
+        st.stop()
     return checkpoints.allowed(texts[0]), checkpoints.allowed(texts[1])
 
 
@@ -96,7 +90,7 @@ def _likely(known: dict[str, str]) -> list[tuple[str, str]]:
         if str(info.path / "model") in known and begun in known:
             out.append((begun, str(info.path / "model")))
     first: dict[str, str] = {}
-    for path in (p for p, name in known.items() if p.endswith(".safetensors")):
+    for path in (p for p in known if Path(p).suffix in SUFFIXES):
         folder = str(Path(path).parent)
         if folder in first:
             out.append((first[folder], path))
@@ -106,91 +100,31 @@ def _likely(known: dict[str, str]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(out))
 
 
-def compared(a: Path, b: Path) -> Path | None:
-    """The folder with the comparison, begun now where it is small or asked for; None while it is not whole.
+def compared(a: Path, b: Path) -> Path:
+    """The folder with the comparison, begun now where it is small or asked for; ends the page while there is
+    more to wait for.
 
     Raises:
         ModelError: one of them cannot be read.
     """
-    stamps = [str(SCHEMA_VERSION)]
-    size = 0
-    for path in (a, b):
-        stamps.append(str(path))
-        for file in files_of(path)[0]:
-            status = file.stat()
-            size += status.st_size
-            stamps.append(f"{file.name}:{status.st_mtime_ns}:{status.st_size}")
-    key = hashlib.sha256("\n".join(stamps).encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    folder = nav.runs_dir() / checkpoints.FOLDER / f"pair-{key}"
-    note = jobs.read(folder)
-    if note.state == "absent" and size <= AT_ONCE:
-        note = _begin(folder, a, b)
-    elif note.state == "absent" and _asked(size):
-        _begin(folder, a, b)
-        st.rerun()  # without the button
-    if note.state == "done" and (folder / RESULT).is_file():
-        return folder
-    if note.state == "working":
-        live.follow(lambda: _progress(folder), True)
-    elif note.state != "absent":
-        _over(note, folder, a, b)
-    return None
+    runs = nav.runs_dir()
+    out, size = pair.place(a, b, runs)
 
+    def again() -> None:
+        pair.begin(a, b, runs, again=True)
 
-def _asked(size: int) -> bool:
-    st.info(f"Both together are {amount(size)}.", icon=":material/hourglass_empty:")
-    return st.button("Compare", key="compare", type="primary", icon=":material/compare_arrows:")
-
-
-def _begin(folder: Path, a: Path, b: Path) -> jobs.Note:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(folder.parent)
-    jobs.begin(folder, MODULE, str(a), str(b), str(folder))
-    end = time.monotonic() + PATIENCE
-    while not (note := jobs.read(folder)).over and time.monotonic() < end:
-        time.sleep(0.03)
-    return note
-
-
-def _progress(folder: Path) -> bool:
-    note = jobs.read(folder)
-    part = note.done / note.total if note.total else 0.0
-    words = [f"{amount(note.done)} of {amount(note.total)} read" if note.total else "Reading the headers"]
-    words += [f"{live.duration(note.left)} left"] if note.left is not None else []
-    st.progress(min(1.0, part), " · ".join(words))
-    st.button(
-        "Cancel",
-        key="cancel",
-        icon=":material/stop_circle:",
-        on_click=guard.action(lambda: jobs.cancel(folder)),
-        help="The tensors that are finished are kept, and the comparison can go on from there.",
-    )
-    return not note.over
-
-
-def _over(note: jobs.Note, folder: Path, a: Path, b: Path) -> None:
-    """Says why there is no result, with the button that tries again."""
-    if note.state == "failed":
-        st.error(guard.escape(note.reason), icon=":material/error:")
-    else:
-        why = "was cancelled" if note.state == "cancelled" else "ended before it was done"
-        st.warning(
-            f"The comparison {why}; the tensors it had finished are kept.", icon=":material/stop_circle:"
+    if size > AT_ONCE and jobs.read(out).state == "absent":
+        st.info(f"Both together are {amount(size)}.", icon=":material/hourglass_empty:")
+        st.button(
+            "Compare",
+            key="compare",
+            type="primary",
+            icon=":material/compare_arrows:",
+            on_click=guard.action(again),
         )
-    st.button(
-        "Try again" if note.state == "failed" else "Go on",
-        key="again",
-        icon=":material/play_arrow:",
-        on_click=guard.action(lambda: jobs.begin(folder, MODULE, str(a), str(b), str(folder))),
-    )
-
-
-def _sweep(store: Path) -> None:
-    """Removes the oldest comparisons beyond the number that is kept, none on which work goes on."""
-    folders = sorted(store.glob("pair-*"), key=lambda f: f.stat().st_mtime, reverse=True)
-    for old in folders[KEPT - 1 :]:
-        if jobs.read(old).over:
-            shutil.rmtree(old, ignore_errors=True)
+        st.stop()
+    working.finish(pair.begin(a, b, runs), f"Comparing {a.name!r} with {b.name!r}", again)
+    return out
 
 
 def amount(size: float) -> str:

@@ -8,6 +8,9 @@ from importlib import metadata, resources
 from pathlib import Path
 
 import streamlit
+import streamlit as st
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -37,6 +40,16 @@ def _serve_plotly(request: Request) -> Response:
 def routes() -> list[Route]:
     """The routes `app.py` mounts beside Streamlit's own."""
     return [Route(PLOTLY_PATH, _serve_plotly, methods=["GET"])]
+
+
+def middleware() -> list[Middleware]:
+    """What every request passes first: only the names in ``server.allowedHosts`` are answered.
+
+    Streamlit itself asks that of the WebSocket alone; a page of another name that points here would still get
+    the pages, the downloads and the place for uploads.
+    """
+    allowed = st.get_option("server.allowedHosts") or ["*"]
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed), www_redirect=False)]
 
 
 @lru_cache(maxsize=1)

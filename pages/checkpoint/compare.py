@@ -54,23 +54,20 @@ def draw(folder: Path, view: str) -> None:
 
 
 with story.page("Compare two", CLAIM):
-    chosen = pairs.ask()
-    found = pairs.compared(*chosen) if chosen else None
-    if found:
-        for problem in pairs.problems(found):
-            st.warning(guard.escape(problem), icon=":material/warning:")
-        for column, (label, value) in zip(st.columns(4), pairs.numbers(found).items(), strict=True):
-            column.metric(label, value, border=True)
-        with st.container(border=True):
-            st.markdown("\n".join(f"- {guard.escape(text)}" for text in frames.difference(found)))
-        view = url.switch("View", list(VIEWS), key="view", name=VIEWS.__getitem__)
-        if view == "tensors":
-            frame = cached.frame("tensor_pairs", found)
-            st.dataframe(
-                frame.head(charts.TABLE_ROWS), hide_index=True, key="pairs", column_order=pairs.SHOWN
-            )
-            charts.data(frame, name="compare-pairs", title="All columns and downloads")
-            for title, table in pairs.tables(found).items():
-                charts.data(table, name=f"compare-{title.split()[0].lower()}", title=title)
-        else:
-            draw(found, view)
+    found = pairs.compared(*pairs.ask())
+    for problem in pairs.problems(found):
+        st.warning(guard.escape(problem), icon=":material/warning:")
+    for column, (label, value) in zip(st.columns(4), pairs.numbers(found).items(), strict=True):
+        column.metric(label, value, border=True)
+    with st.container(border=True):
+        st.markdown("\n".join(f"- {guard.escape(text)}" for text in frames.difference(found)))
+    view = url.switch("View", list(VIEWS), key="view", name=VIEWS.__getitem__)
+    if view == "tensors":
+        frame = cached.frame("tensor_pairs", found)
+        shown = frame.head(charts.TABLE_ROWS)
+        st.dataframe(shown, hide_index=True, key="pairs", column_order=pairs.SHOWN)
+        charts.data(frame, name="compare-pairs", title="All columns and downloads")
+        for title, table in pairs.tables(found).items():
+            charts.data(table, name=f"compare-{title.split()[0].lower()}", title=title)
+    else:
+        draw(found, view)

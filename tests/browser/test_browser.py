@@ -36,7 +36,7 @@ def test_every_page_opens_cold_by_a_deep_link(tmp_path: Path, serve: Serve, tab:
     server = serve(runs)
     for theme in ("light", "dark"):
         for address in [
-            *list(nav.ENTRIES)[1:],
+            *[address for address in nav.ENTRIES if address not in (nav.HOME, "evaluate")],
             "",
         ]:  # never the root first: that one would heal a wrong set-up
             here = tab(color_scheme=theme).open(f"{server.url}/{address}")

@@ -18,6 +18,7 @@ from analysis.figures import (
     layers,
     live,
     overlap,
+    probe,
     scatter,
     schedule,
     tensors,
@@ -205,6 +206,18 @@ def spent(m: Maker, metric: str = "accuracy") -> pd.DataFrame:
     return m.frame(**where, step=m.whole(), evaluations=m.real(0, 1e6), **band, metric=[metric] * m.n)
 
 
+def measured(m: Maker) -> pd.DataFrame:
+    how = {"by": m.names("magnitude", "", "scores"), "scope": m.names("global", "", "local")}
+    value = {"keep": m.real(0.01), "value": m.real(), "error": m.real(0, 0.1), "sparsity": m.real()}
+    return m.frame(**value, **how, state=np.where(m.flags(), "estimated", "verified"), rows=m.whole())
+
+
+def timed(m: Maker) -> pd.DataFrame:
+    middle = m.real(0.001)
+    spread = {"seconds": middle, "low": middle * 0.9, "high": middle * 1.1, "ratio": m.real()}
+    return m.frame(variant=m.names("dense", "masked"), **spread, kernel=m.names("MKL"))
+
+
 FIGURES: dict[str, Callable[[Maker, bool], go.Figure]] = {
     "weight_score": lambda m, d: scatter.weight_score(
         plane(m), points(m), threshold=[0.1, 0.2, float("nan")], title=NAMES[1], dark=d
@@ -256,5 +269,7 @@ FIGURES: dict[str, Callable[[Maker, bool], go.Figure]] = {
     "two values": lambda m, d: compare.values(two(m), dark=d),
     "kept by size": lambda m, d: compare_zeros.kept(tenths(m), dark=d),
     "zeros changed": lambda m, d: compare_zeros.zeros(changed(m), dark=d),
+    "cost": lambda m, d: probe.cost(measured(m), floor=0.5, title=NAMES[1], dark=d),
+    "latency": lambda m, d: probe.latency(timed(m), dark=d),
     "denominators": lambda m, d: tensors.denominators(shares(m), dark=d),
 }

@@ -17,6 +17,7 @@ from analysis.figures import (
     live,
     overlap,
     picture,
+    probe,
     scatter,
 )
 
@@ -273,3 +274,30 @@ def test_zeros_gained_go_up_and_zeros_lost_go_down() -> None:
     gained, lost = figure.data
     assert list(gained.x) == ["0 query", "y"], "a tensor without any change is left out"
     assert np.allclose(gained.y, [50, 0]) and np.allclose(lost.y, [-10, -20])
+
+
+def test_estimated_points_are_hollow_with_error_bars_and_verified_ones_filled() -> None:
+    keep, state = [1.0, 0.5, 0.5, 0.1], ["verified", "estimated", "verified", "estimated"]
+    points = pd.DataFrame({"keep": keep, "state": state, "value": [0.9, 0.8, 0.85, 0.6], "error": [0.02] * 4})
+    points = points.assign(by=["", *["magnitude"] * 3], scope=["", *["global"] * 3], rows=9, sparsity=0.5)
+    figure = probe.cost(points, floor=0.5)
+    (trace,) = figure.data
+    assert np.allclose(trace.x, [10, 50, 100]) and np.allclose(trace.y, [0.6, 0.85, 0.9])
+    assert [s.endswith("-open") for s in trace.marker.symbol] == [True, False, False]
+    assert np.allclose(trace.error_y.array, [0.02, 0, 0])
+    assert trace.name == "by magnitude, ranked over all matrices at once"
+    assert [a.text for a in figure.layout.annotations] == ["as opened", "floor: learnt nothing"]
+    assert [s.y0 for s in figure.layout.shapes] == [0.9, 0.5] and list(figure.layout.xaxis.tickvals) == [
+        10,
+        50,
+        100,
+    ]
+
+
+def test_latency_is_in_milliseconds_with_quartiles_and_leaves_out_what_is_not_there() -> None:
+    times = pd.DataFrame({"variant": ["dense", "CSR", "masked"], "seconds": [0.01, np.nan, 0.011]})
+    times = times.assign(low=[0.009, np.nan, 0.01], high=[0.012, np.nan, 0.0125], ratio=[1, np.nan, 1.1])
+    (bars,) = probe.latency(times.assign(kernel="MKL")).data
+    assert list(bars.y) == ["dense", "masked"] and np.allclose(bars.x, [10, 11])
+    assert np.allclose(bars.error_x.array, [2, 1.5]) and np.allclose(bars.error_x.arrayminus, [1, 1])
+    assert list(bars.text) == ["1.00 ×", "1.10 ×"] and list(bars.customdata) == ["MKL", "MKL"]

@@ -1,4 +1,4 @@
-"""The gate before a checkpoint: which files it has and what their headers say, believed only after checking.
+"""The gate before a safetensors file: what its header says, believed only after checking.
 
 Nothing here reads a weight, and nothing is ever unpickled. Every check exists because a file that breaks it
 has been seen to hang, exhaust or mislead a reader.
@@ -20,8 +20,6 @@ MAX_HEADER = 16 * 2**20
 MAX_TENSORS = 200_000
 MAX_DIMENSIONS = 16
 MAX_NAME = 200
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy", ".joblib")
-INDEX = "model.safetensors.index.json"
 
 BITS: dict[str, int] = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "C64": 64, "BOOL": 8,
@@ -33,7 +31,18 @@ BITS: dict[str, int] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor as a header describes it: where its bytes are, its type and its shape."""
+    """One tensor as a header describes it: where its bytes are, its type and its shape.
+
+    Attributes:
+        name: as the file spells it, whatever that is; ``clean`` makes it fit to be shown.
+        dtype: as safetensors calls it; other names are of formats whose values are not read.
+        shape: rows first.
+        file: where the bytes are.
+        start: the first of them.
+        size: their number.
+        ordered: False where they are every element once, but not in the order of the shape (a transposed
+            matrix): values can be counted then, rows and columns cannot.
+    """
 
     name: str
     dtype: str
@@ -41,6 +50,7 @@ class Entry:
     file: Path
     start: int
     size: int
+    ordered: bool = True
 
     @property
     def numel(self) -> int:
@@ -75,83 +85,6 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def files_of(path: Path) -> tuple[list[Path], dict[str, str]]:
-    """Finds the safetensors files of a checkpoint.
-
-    Args:
-        path: a safetensors file, a Hugging Face folder (one file, or shards with an index), or a run folder.
-
-    Returns:
-        the files, and for a sharded checkpoint the index: tensor name to file name.
-
-    Raises:
-        ModelError: nothing readable is there, or an index points outside its folder.
-    """
-    if path.is_dir():
-        inner = path / "model"
-        folder = inner if (path / "spec.json").is_file() and inner.is_dir() else path
-        return _in_folder(folder)
-    if path.suffix.lower() in PICKLES:
-        raise ModelError(_pickle_sentence(path.name))
-    if not path.exists():
-        raise ModelError(f"{clean(path.name)!r} does not exist; give a safetensors file or a model folder.")
-    return [path], {}
-
-
-def _in_folder(folder: Path) -> tuple[list[Path], dict[str, str]]:
-    single, index = folder / "model.safetensors", folder / INDEX
-    if index.is_file():
-        return _sharded(folder, index)
-    if single.exists():
-        return [single], {}
-    others = sorted(folder.glob("*.safetensors"))
-    if len(others) == 1:
-        return others, {}
-    shown = clean(folder.name)
-    if others:
-        raise ModelError(
-            f"{shown!r} holds {len(others)} safetensors files and no {INDEX}; choose one of the files."
-        )
-    pickles = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in PICKLES)
-    if pickles:
-        raise ModelError(_pickle_sentence(pickles[0]))
-    raise ModelError(f"{shown!r} holds no safetensors file; give a folder with model.safetensors or a file.")
-
-
-def _pickle_sentence(name: str) -> str:
-    return (
-        f"{clean(name)!r} looks like a pickle, which can run code when it is opened, so it is never loaded; "
-        "convert it to safetensors where you trust it."
-    )
-
-
-def _sharded(folder: Path, index: Path) -> tuple[list[Path], dict[str, str]]:
-    with open_regular(index) as file:
-        data = file.read(MAX_HEADER + 1)
-    if len(data) > MAX_HEADER:
-        raise ModelError(
-            f"{INDEX} is larger than {MAX_HEADER // 2**20} MB, which no real index is; it is not read."
-        )
-    found = _object(data, INDEX).get("weight_map")
-    if not isinstance(found, dict) or not found or not all(isinstance(v, str) for v in found.values()):
-        raise ModelError(
-            f"{INDEX} has no weight_map of tensor names to file names; download the index again."
-        )
-    names = sorted(set(found.values()))
-    for name in names:
-        if name != Path(name).name or name in ("", ".", "..") or "\\" in name or "\0" in name:
-            raise ModelError(
-                f"{INDEX} names the file {clean(name)!r}; only files in the same folder are allowed."
-            )
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        some = ", ".join(clean(m, 60) for m in missing[:5])
-        raise ModelError(
-            f"{len(missing)} of {len(names)} files named in {INDEX} are missing ({some}); download them."
-        )
-    return [folder / name for name in names], {str(k): v for k, v in found.items()}
-
-
 def read_header(path: Path) -> tuple[list[Entry], dict[str, str]]:
     """Reads and checks the header of one safetensors file.
 
@@ -172,14 +105,17 @@ def read_header(path: Path) -> tuple[list[Entry], dict[str, str]]:
         length = int.from_bytes(first, "little")
         if length > size - 8 or length > MAX_HEADER:
             if first[:2] == b"PK" or first[:1] == b"\x80":
-                raise ModelError(_pickle_sentence(path.name))
+                raise ModelError(
+                    f"{shown!r} is no safetensors file but a pickle under its name, and nothing of it was "
+                    "run; convert it to safetensors where you trust it."
+                )
             if length > size - 8:
                 raise ModelError(
                     f"{shown!r} is cut short or no safetensors file: its header claims {length} bytes and "
                     f"the whole file has {size}; download it again."
                 )
             raise ModelError(f"{shown!r} has a header of {length} bytes; at most {MAX_HEADER} are read.")
-        header = _object(file.read(length), shown)
+        header = json_object(file.read(length), f"The header of {shown!r}")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ModelError(
@@ -193,20 +129,34 @@ def read_header(path: Path) -> tuple[list[Entry], dict[str, str]]:
     return entries, {clean(k): clean(v, 500) for k, v in list(metadata.items())[:100]}
 
 
-def _object(data: bytes, shown: str) -> dict[str, Any]:
+def json_object(data: bytes, what: str) -> dict[str, Any]:
+    """Reads a JSON object strictly: no name twice, no NaN.
+
+    Args:
+        data: the text.
+        what: begins the sentence, such as "The header of 'model.safetensors'".
+
+    Raises:
+        ModelError: it is not JSON, no object, or ambiguous.
+    """
+
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         out = dict(pairs)
         if len(out) != len(pairs):
-            raise ModelError(f"{shown!r} names something twice, so its content is ambiguous; it is not read.")
+            raise ModelError(f"{what} names something twice, so its content is ambiguous; it is not read.")
         return out
 
     try:
-        found = json.loads(data.decode("utf-8"), object_pairs_hook=unique)
+        found = json.loads(data.decode("utf-8"), object_pairs_hook=unique, parse_constant=_refuse)
     except (ValueError, RecursionError):
-        raise ModelError(f"{shown!r} has a header that is not JSON, so it is no safetensors file.") from None
+        raise ModelError(f"{what} is not JSON; the file is damaged or something else.") from None
     if not isinstance(found, dict):
-        raise ModelError(f"{shown!r} has a header that is not a JSON object, so it is no safetensors file.")
+        raise ModelError(f"{what} is not a JSON object; the file is damaged or something else.")
     return found
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(word)
 
 
 def _entry(path: Path, name: str, fields: Any, base: int) -> Entry:
@@ -218,9 +168,9 @@ def _entry(path: Path, name: str, fields: Any, base: int) -> Entry:
     offsets: Any = fields.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in BITS:
         raise ModelError(f"The type of {where} is {clean(dtype, 40)!r}; known are {', '.join(BITS)}.")
-    if not _counts(shape) or len(shape) > MAX_DIMENSIONS:
+    if not counts(shape) or len(shape) > MAX_DIMENSIONS:
         raise ModelError(f"The shape of {where} is not a list of at most {MAX_DIMENSIONS} whole numbers.")
-    if not _counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
+    if not counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ModelError(
             f"The data offsets of {where} are not two rising whole numbers; the file is damaged."
         )
@@ -232,7 +182,8 @@ def _entry(path: Path, name: str, fields: Any, base: int) -> Entry:
     return Entry(name, dtype, tuple(shape), path, base + offsets[0], size)
 
 
-def _counts(values: Any) -> bool:
+def counts(values: Any) -> bool:
+    """Whether something is a list of whole numbers that may be sizes or offsets: 0 to 2^63 - 1."""
     whole = isinstance(values, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in values)
     return whole and all(0 <= v < 2**63 for v in values)
 

@@ -3,67 +3,54 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from analysis.engine.inspect.contrast import Contrast, Seen
+from analysis.engine.inspect.layouts import Tensor
 
 HEADS, NEURONS = "heads", "neurons"
 _CROSS = re.compile(r"cross|encoder_attn|EncDec|enc_dec")
 _BLOCK = re.compile(r"(.*\.\d+|\d+)\.")
 _TURNED = re.compile(r"(^|\.)(c_proj|c_fc)\.weight$")  # GPT-2 stores [inputs, outputs]
-HEAD_NAMES = ("num_attention_heads", "n_heads", "n_head")
-KV_NAMES = ("num_key_value_heads",)
 
 
-def heads_of(config: Mapping[str, Any]) -> tuple[int, int]:
-    """Reads how many attention heads a model has, and how many of keys and values; 0 where it is not said."""
-    return _first(config, HEAD_NAMES), _first(config, KV_NAMES) or _first(config, HEAD_NAMES)
-
-
-def _first(config: Mapping[str, Any], names: Iterable[str]) -> int:
-    for name in names:
-        value = config.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 100_000:
-            return value
-    return 0
-
-
-def emptied(name: str, role: str, contrast: Contrast, heads: tuple[int, int]) -> dict[str, Any] | None:
+def emptied(name: str, what: Tensor, contrast: Contrast) -> dict[str, Any] | None:
     """Finds the empty heads or neurons of one matrix on both sides.
 
     Args:
         name: name of the matrix.
-        role: its role.
+        what: what it is.
         contrast: what was counted of the pair.
-        heads: heads of the model, and heads of its keys and values; 0 for unknown.
 
     Returns:
         ``kind``, ``block`` (what it shares with the other matrices of the same heads or neurons), ``role``,
         and ``a`` and ``b``: lists of the numbers of empty ones, with their ``total``; None where there are
         none or they cannot be told apart.
     """
-    if role in ("query", "key", "value", "attention output"):
-        kind, wanted = HEADS, heads[1] if role in ("key", "value") else heads[0]
-    elif role in ("ffn in", "ffn out"):
-        kind, wanted = NEURONS, 0
+    one, other = contrast.seen
+    if what.heads:
+        kind, axis, total = HEADS, what.head_axis, what.heads
+    elif what.role in ("ffn in", "ffn out") and not one.flat:
+        kind, axis = NEURONS, int(_outwards(name, what.role, one))
+        total = (one.rows, one.cols)[axis].size
     else:
         return None
-    used = [side.cols if _along_columns(name, role, side) else side.rows for side in contrast.seen]
-    total = wanted if kind == HEADS else used[0].size
-    if contrast.seen[0].flat or not total or used[0].size % total:
+    used = [(side.rows, side.cols)[axis] for side in (one, other)]
+    if one.flat or not total or used[0].size % total:
         return None
     a, b = (np.flatnonzero(~side.reshape(total, -1).any(axis=1)).tolist() for side in used)
-    return {"kind": kind, "block": _block(name), "role": role, "total": total, "a": a, "b": b}
+    return {"kind": kind, "block": _block(name), "role": what.role, "total": total, "a": a, "b": b}
 
 
-def _along_columns(name: str, role: str, side: Seen) -> bool:
+def _outwards(name: str, role: str, side: Seen) -> bool:
+    """Whether neurons are columns."""
     if not _TURNED.search(name):
-        return role in ("attention output", "ffn out")
+        return role == "ffn out"
     # Later models kept the name and store it as everybody does; there are more neurons than anything else.
-    return role.startswith("ffn") and side.cols.size > side.rows.size
+    return side.cols.size > side.rows.size
 
 
 def _block(name: str) -> str:
@@ -94,8 +81,16 @@ def lost(found: Iterable[tuple[int, Mapping[str, Any]]]) -> list[dict[str, Any]]
         joined["parts"].append(one)
     out = []
     for (block, kind), joined in blocks.items():
-        parts = [p for p in joined["parts"] if p["total"] == joined["total"]]
-        a, b = ({i for part in parts for i in part[side]} for side in ("a", "b"))
+        total = joined["total"]
+        parts = [p for p in joined["parts"] if total % p["total"] == 0]
+        a, b = ({i for part in parts for i in _spread(part, side, total)} for side in ("a", "b"))
         row = {"layer": joined["layer"], "block": block, "kind": kind, "total": joined["total"]}
         out.append(row | {"empty_a": len(a), "empty_b": len(b), "lost": len(b - a), "regained": len(a - b)})
     return out
+
+
+def _spread(part: Mapping[str, Any], side: str, total: int) -> Iterator[int]:
+    """The numbers of the empty ones among ``total``: a value head serves as many queries as share it."""
+    share = total // part["total"]
+    for one in part[side]:
+        yield from range(one * share, (one + 1) * share)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from analysis.engine.inspect.header import Entry
+from analysis.engine.inspect.layouts import Tensor
+from analysis.engine.inspect.names import plain_name
 
 # What frameworks put in front of a whole model; none of it tells one part of a model from another.
 WRAPPERS = frozenset(
@@ -15,22 +16,24 @@ WRAPPERS = frozenset(
 )
 LEAVES = {"gamma": "weight", "beta": "bias"}  # layer norms of checkpoints converted from TensorFlow
 DROPPED = 3  # leading parts that one side may have and the other not
-_ORIGINAL = re.compile(r"(.*)parametrizations\.(\w+)\.original")
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """A tensor as the model uses it: its stored values, times the mask stored beside them.
+class Side:
+    """One side of a pair: a tensor under the name that the model has for it.
 
     Attributes:
         name: its name once masks and parametrisations are put back, such as "fc.weight" for "fc.weight_orig".
-        entry: where its values are.
-        mask: where its mask is, None for none.
+        what: what it is, where its values are, and the mask that is applied to them.
     """
 
     name: str
-    entry: Entry
-    mask: Entry | None = None
+    what: Tensor
+
+    @property
+    def entry(self) -> Entry:
+        """Where its values are."""
+        return self.what.entry
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -40,7 +43,7 @@ class Tensor:
     @property
     def size(self) -> int:
         """Bytes that have to be read for it."""
-        return self.entry.size + (self.mask.size if self.mask else 0)
+        return self.entry.size + (self.what.mask.size if self.what.mask else 0)
 
 
 @dataclass(frozen=True)
@@ -54,48 +57,32 @@ class Matched:
         extra: in the second list only.
     """
 
-    pairs: tuple[tuple[Tensor, Tensor], ...]
-    reshaped: tuple[tuple[Tensor, Tensor], ...]
-    missing: tuple[Tensor, ...]
-    extra: tuple[Tensor, ...]
+    pairs: tuple[tuple[Side, Side], ...]
+    reshaped: tuple[tuple[Side, Side], ...]
+    missing: tuple[Side, ...]
+    extra: tuple[Side, ...]
 
 
-def put_back(entries: Iterable[Entry]) -> list[Tensor]:
-    """Joins what pruning tools store apart: ``weight_orig`` with ``weight_mask``, parametrised originals.
+def put_back(found: Sequence[Tensor]) -> list[Side]:
+    """Gives tensors the names that the model has for them; masks that are applied are no tensors of it.
 
     Args:
-        entries: the tensors of a checkpoint.
+        found: the tensors of a checkpoint, see ``layouts.tensors``.
 
     Returns:
-        the tensors of the model, in the same order; the masks that were joined are no tensors of it.
+        the rest in the same order, names unique.
     """
-    by_name = {entry.name: entry for entry in entries}
+    applied = {id(tensor.mask) for tensor in found if tensor.mask is not None}
+    rest = [tensor for tensor in found if id(tensor.entry) not in applied]
+    stored = {tensor.entry.name for tensor in rest}
     out = []
-    for name, entry in by_name.items():
-        plain = _plain(name)
-        if plain is not None and plain not in by_name:
-            mask = by_name.get(f"{plain}_mask") if name == f"{plain}_orig" else None
-            out.append(Tensor(plain, entry, mask if mask and mask.shape == entry.shape else None))
-        elif not _is_mask(name, entry, by_name):
-            out.append(Tensor(name, entry))
+    for tensor in rest:
+        plain = plain_name(tensor.entry.name)
+        out.append(Side(tensor.entry.name if plain in stored else plain, tensor))
     return out
 
 
-def _plain(name: str) -> str | None:
-    if name.endswith("_orig"):
-        return name.removesuffix("_orig")
-    found = _ORIGINAL.fullmatch(name)
-    return found[1] + found[2] if found else None
-
-
-def _is_mask(name: str, entry: Entry, by_name: dict[str, Entry]) -> bool:
-    plain = name.removesuffix("_mask")
-    original = by_name.get(f"{plain}_orig")
-    joined = plain != name and original is not None and plain not in by_name
-    return joined and original is not None and original.shape == entry.shape
-
-
-def match(first: Sequence[Tensor], second: Sequence[Tensor]) -> Matched:
+def match(first: Sequence[Side], second: Sequence[Side]) -> Matched:
     """Sets two lists of tensors side by side: by whole names first, then by what is left of them.
 
     What is left of a name: known wrappers in front go on both sides, ``gamma`` and ``beta`` are ``weight``

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 
 from analysis.engine.blocks import block_of
 
@@ -18,8 +19,9 @@ PRUNABLE = (
     "other",
 )
 
-_NUMBER = re.compile(r"(?:^|[._])(?:layers?|blocks?|block|h|layer_module|stages?)[._]?(\d+)(?:[._]|$)")
 _QUANTISED = re.compile(r"(?:^|\.)(?:qweight|qzeros|scales|g_idx|absmax|quant_map|quant_state|SCB)(?:\.|$)")
+_MASK = re.compile(r"(?:^|\.)(?:\w+_mask|parametrizations\.\w+\.\d+\.mask)$")
+_SCORES = re.compile(r"(?:^|\.)(?:mask_scores|parametrizations\.\w+\.\d+\.scores)$")
 # role, whole words in the name that say so, further patterns; the first role that fits is taken
 _WORDS: tuple[tuple[str, str, str], ...] = (
     ("statistic", "", r"(running_mean|running_var|num_batches_tracked|position_ids|inv_freq)$"),
@@ -27,19 +29,23 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("head", "", r"^(\w+\.)?(linear|fc|head|output)\.bias$"),
     ("bias", "", r"(^|[._])bias(_\w+)?$"),
     ("head", "lm_head classifier score qa_outputs cls vocab_projector predictions", ""),
-    ("embedding", r"\w*embed\w* wte wpe cls_token mask_token", ""),
+    ("embedding", r"\w*embed\w* token_embd wte wpe cls_token mask_token", ""),
     ("pooler", "pooler", ""),
-    ("query_key_value", "c_attn qkv qkv_proj query_key_value in_proj_weight in_proj", ""),
-    ("query", "query q_proj q_lin q", ""),
-    ("key", "key k_proj k_lin k", ""),
-    ("value", "value v_proj v_lin v", ""),
+    ("query_key_value", "c_attn attn_qkv qkv qkv_proj query_key_value in_proj_weight in_proj", ""),
+    ("query", "query q_proj q_lin q attn_q", ""),
+    ("key", "key k_proj k_lin k attn_k", ""),
+    ("value", "value v_proj v_lin v attn_v", ""),
     (
         "attention output",
-        "o_proj out_lin out_proj",
+        "o_proj out_lin out_proj attn_output",
         r"att(entio)?n[._](output\.dense|output|c_proj|proj|dense|o)([._]|$)",
     ),
-    ("ffn in", r"intermediate up_proj gate_proj gate_up_proj c_fc fc1 lin1 wi(_\d)? w1 w3 dense_h_to_4h", ""),
-    ("ffn out", "down_proj fc2 lin2 wo w2 dense_4h_to_h", r"(mlp\.c_proj|output\.dense)([._]|$)"),
+    (
+        "ffn in",
+        r"intermediate ffn_(up|gate) (gate_)?up_proj gate_proj c_fc fc1 lin1 wi(_\d)? w1 w3 dense_h_to_4h",
+        "",
+    ),
+    ("ffn out", "down_proj ffn_down fc2 lin2 wo w2 dense_4h_to_h", r"(mlp\.c_proj|output\.dense)([._]|$)"),
 )
 
 
@@ -59,9 +65,13 @@ def role_of(name: str, shape: tuple[int, ...]) -> str:
         shape: its shape.
 
     Returns:
-        one of ``PRUNABLE``, or "head", "pooler", "embedding", "norm", "bias", "statistic", "quantised" or
-        "unknown".
+        one of ``PRUNABLE``, or "head", "pooler", "embedding", "norm", "bias", "statistic", "quantised",
+        "mask", "scores" or "unknown".
     """
+    if _SCORES.search(name):
+        return "scores"
+    if _MASK.search(name):
+        return "mask"
     if _QUANTISED.search(name):
         return "quantised"
     lower = name.lower()
@@ -80,13 +90,29 @@ def role_of(name: str, shape: tuple[int, ...]) -> str:
     return "norm" if len(shape) == 1 and shortcut else "unknown"
 
 
-def layer_of(name: str) -> int:
-    """Finds the number of the layer in a name, -1 when there is none; layer2.1 counts as 21."""
-    nested = re.search(r"(?:^|\.)layer(\d)\.(\d+)\.", name)
-    if nested:
-        return int(nested[1]) * 10 + min(int(nested[2]), 9)
-    found = _NUMBER.search(name.lower())
-    return int(found[1]) if found and len(found[1]) < 6 else -1
+def block_name(name: str, blocks: Collection[str]) -> str:
+    """Finds which of the repeated blocks a tensor lies in; "" for none."""
+    return next((b for conv in (True, False) if (b := block_of(name, conv)) in blocks), "") or ""
+
+
+def number(blocks: Iterable[str]) -> dict[str, int]:
+    """Numbers the repeated blocks as a model's layers are numbered: from 0, in the order of their names.
+
+    Files list tensors by type or alphabet, so 10 would come before 2: numbers in a name sort as numbers.
+    """
+    natural = {
+        b: [(len(p), p) if p.isdigit() else (0, p) for p in re.split(r"(\d+)", b)] for b in set(blocks)
+    }
+    return {b: i for i, b in enumerate(sorted(natural, key=natural.__getitem__))}
+
+
+def plain_name(name: str) -> str:
+    """Gives the name of the weight that a reparametrised tensor stands for.
+
+    ``x.weight_orig`` (``torch.nn.utils.prune``) and ``x.parametrizations.weight.original`` are ``x.weight``.
+    """
+    name = re.sub(r"\.parametrizations\.(\w+)\.original$", r".\1", name)
+    return re.sub(r"^parametrizations\.(\w+)\.original$", r"\1", name).removesuffix("_orig")
 
 
 def site_block(name: str, role: str) -> str | None:

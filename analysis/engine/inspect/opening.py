@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from analysis.engine.inspect.header import Entry, clean, files_of, read_header
+from analysis.engine.inspect.config import read_config
+from analysis.engine.inspect.files import SUFFIXES, TORCH, beside, files_of
+from analysis.engine.inspect.gguf import read_gguf
+from analysis.engine.inspect.header import MAX_TENSORS, Entry, clean, open_regular, read_header
+from analysis.engine.inspect.pickles import COPY, read_pickles
 from analysis.errors import ModelError
 
 
@@ -16,7 +20,7 @@ class Checkpoint:
 
     Attributes:
         path: what was asked for.
-        format: in words, such as "safetensors, 20 shards".
+        format: in words, such as "safetensors, 20 shards" or "PyTorch".
         files: the files that hold weights.
         entries: every tensor, in the order of its bytes.
         metadata: texts that the files carry about themselves, cleaned.
@@ -49,16 +53,42 @@ def open_checkpoint(path: Path, work: Path) -> Checkpoint:
         ModelError: one sentence saying what is wrong with it.
     """
     files, index = files_of(path)
-    entries: list[Entry] = []
-    metadata: dict[str, str] = {}
+    entries, metadata, problems, kind = _read(files, work)
+    if len(entries) > MAX_TENSORS:
+        raise ModelError(
+            f"{clean(path.name)!r} lists {len(entries)} tensors; at most {MAX_TENSORS} are read."
+        )
+    problems = [*problems, *disagreements(entries, index)]
+    if index and (more := beside(files)):
+        problems.append(
+            f"{len(more)} files are not in the index and are not read, first {clean(more[0], 80)!r}."
+        )
+    config, doubts = read_config(files[0].parent)
+    run = path if path.is_dir() and (path / "spec.json").is_file() else None
+    shards = f", {len(files)} shards" if len(files) > 1 else ""
+    return Checkpoint(
+        path, kind + shards, tuple(files), tuple(entries), metadata, (*problems, *doubts), config, run
+    )
+
+
+def _read(files: list[Path], work: Path) -> tuple[list[Entry], dict[str, str], list[str], str]:
+    """Reads all headers of one format: the one of the name's ending, else of the first bytes."""
+    ending = files[0].suffix.lower()
+    if ending not in SUFFIXES:  # the hub's cache keeps files under names without one
+        with open_regular(files[0]) as opened:
+            first = opened.read(4)
+        ending = ".gguf" if first == b"GGUF" else ".pt" if first[:2] in (b"PK", b"\x80\x02") else ""
+    if ending == ".gguf":
+        return read_gguf(files[0])
+    if ending in TORCH:
+        entries, problems, kind = read_pickles(files, work)
+        return entries, {}, problems, kind
+    entries, metadata = [], dict[str, str]()
     for file in files:
         found, words = read_header(file)
         entries += found
         metadata |= words
-    kind = "safetensors" if len(files) == 1 else f"safetensors, {len(files)} shards"
-    problems = disagreements(entries, index)
-    run = path if path.is_dir() and (path / "spec.json").is_file() else None
-    return Checkpoint(path, kind, tuple(files), tuple(entries), metadata, tuple(problems), {}, run)
+    return entries, metadata, [], "safetensors"
 
 
 def disagreements(entries: list[Entry], index: dict[str, str]) -> list[str]:
@@ -68,7 +98,7 @@ def disagreements(entries: list[Entry], index: dict[str, str]) -> list[str]:
     for entry in entries:
         if entry.name in names:
             twice.append(entry.name)
-        names[entry.name] = entry.file.name
+        names[entry.name] = entry.file.name.removesuffix(COPY)
     if twice:
         raise ModelError(
             f"{len(twice)} tensors stand in two files (first {clean(twice[0], 80)!r}), so it is unclear "

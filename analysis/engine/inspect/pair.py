@@ -25,6 +25,7 @@ planes.npz:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import sys
@@ -33,21 +34,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from analysis.engine.inspect import cache
 from analysis.engine.inspect.contrast import Contrast
+from analysis.engine.inspect.files import files_of
 from analysis.engine.inspect.gather import Gathered
 from analysis.engine.inspect.header import clean
-from analysis.engine.inspect.lost import heads_of, lost
-from analysis.engine.inspect.match import Matched, Tensor, match, put_back
+from analysis.engine.inspect.layouts import tensors
+from analysis.engine.inspect.lost import lost
+from analysis.engine.inspect.match import Matched, Side, match, put_back
 from analysis.engine.inspect.opening import Checkpoint, open_checkpoint
 from analysis.engine.inspect.rows import Labels, others, way
-from analysis.engine.inspect.spans import share, tasks
+from analysis.engine.inspect.spans import cut, work
+from analysis.engine.inspect.stream import grouped, mapped
 from analysis.errors import LabError, ModelError
-from analysis.store import arrays, layout
-from analysis.store.jobs import Job
+from analysis.store import arrays, jobs, layout
 
 RESULT, PARTIAL = "comparison.json", "partial.npz"
 PAIRS, OTHERS, STRUCTURES, PLANES = "pairs.parquet", "others.parquet", "structures.parquet", "planes.npz"
 SCHEMA_VERSION = 1
+MODULE = "analysis.engine.inspect.pair"
 EVERY = 5.0  # seconds of work that a kill may cost
 SPARING = 20  # times as long as the last partial result took to write, where that is more
 _FACTS = ("name", "name_b", "role", "layer", "prunable", "shape", "numel", "dtype_a", "dtype_b", "bytes")
@@ -115,10 +120,10 @@ def _side(opened: Checkpoint) -> dict[str, Any]:
 
 def _compare(first: Checkpoint, second: Checkpoint, out: Path, tell: Tell) -> dict[str, Any]:
     before = _stamps(first, second)
-    matched = match(put_back(first.entries), put_back(second.entries))
+    matched = match(*(put_back(tensors(one.entries, one.config)) for one in (first, second)))
     hows = [way(*pair) for pair in matched.pairs]
     found = Gathered.load(out / PARTIAL, before)
-    read = _go_on(matched, hows, found, heads_of(first.config | second.config), out, before, tell)
+    read = _go_on(matched, hows, found, out, before, tell)
     if before != _stamps(first, second):
         raise ModelError(
             f"{clean(first.path.name)!r} or {clean(second.path.name)!r} changed while it was read; "
@@ -139,7 +144,6 @@ def _go_on(
     matched: Matched,
     hows: Sequence[tuple[str, str]],
     found: Gathered,
-    heads: tuple[int, int],
     out: Path,
     key: str,
     tell: Tell,
@@ -150,19 +154,20 @@ def _go_on(
     done = already = float(sum(sizes[:at]))
     total = float(sum(sizes))
     labels = Labels(matched.pairs)
-    todo = list(tasks((i, *matched.pairs[i], hows[i][0]) for i in range(at, len(sizes))))
+    todo = grouped(list(cut((i, *matched.pairs[i], hows[i][0]) for i in range(at, len(sizes)))))
     saved, pause = time.monotonic(), EVERY
     open_pair: Any = None
-    with contextlib.closing(share(todo, int(total - done))) as shared, contextlib.ExitStack() as on_exit:
+    shared = mapped(work, todo, int(total - done))
+    with contextlib.closing(shared), contextlib.ExitStack() as on_exit:
         on_exit.callback(lambda: found.save(out / PARTIAL, key))
         for task, parts in shared:
-            for span, (place, part) in zip(task, parts, strict=True):
-                a = matched.pairs[place][0]
+            for span, part in zip(task, parts, strict=True):
+                place, a = span.pair, span.a
                 length = max(1, a.entry.size if span.how == "bytes" else a.entry.numel)
                 done += sizes[place] * span.count / length
                 open_pair = _merge(open_pair, a, part)
                 if span.start + span.count >= length or not span.count:
-                    found.add(*labels.row(place, hows[place], open_pair, heads))
+                    found.add(*labels.row(place, hows[place], open_pair))
                     open_pair = None
             tell(done, total)
             if time.monotonic() - saved >= pause:
@@ -173,7 +178,7 @@ def _go_on(
     return int(done - already)
 
 
-def _merge(held: Any, a: Tensor, part: dict[str, Any]) -> Any:
+def _merge(held: Any, a: Side, part: dict[str, Any]) -> Any:
     """Adds one span to what was found of its pair: a ``Contrast``, or whether its bytes are equal so far."""
     if "equal" in part:
         return part["equal"] and held is not False
@@ -182,10 +187,53 @@ def _merge(held: Any, a: Tensor, part: dict[str, Any]) -> Any:
     return held
 
 
+def place(a: Path, b: Path, runs: Path) -> tuple[Path, int]:
+    """Finds the folder below the runs folder for the comparison of two checkpoints as they are now.
+
+    Args:
+        a: file or folder of the first.
+        b: file or folder of the second.
+        runs: the runs folder.
+
+    Returns:
+        the folder, and how many bytes both have.
+
+    Raises:
+        ModelError: no readable file is there.
+    """
+    found = [cache.source(path.resolve(), files_of(path)[0]) for path in (a, b)]
+    words = repr((SCHEMA_VERSION, cache.SCHEMA_VERSION, found)).encode("utf-8", "surrogateescape")
+    name = f"pair-{hashlib.sha256(words).hexdigest()[:24]}"
+    return runs / cache.FOLDER / name, sum(one["bytes"] for one in found)
+
+
+def begin(a: Path, b: Path, runs: Path, again: bool = False) -> Path:
+    """Sees that two checkpoints are being compared, or have been.
+
+    Args:
+        a: file or folder of the first.
+        b: file or folder of the second.
+        runs: the runs folder, made when missing.
+        again: also when an earlier comparison failed or was cancelled.
+
+    Returns:
+        the folder of the comparison; ``store.jobs.read`` says how it stands.
+
+    Raises:
+        ModelError: no readable file is there.
+    """
+    out, _ = place(a, b, runs)
+    if jobs.read(out).state in ("absent", "crashed", *(("failed", "cancelled") if again else ())):
+        layout.make_runs_dir(runs)
+        cache.sweep(runs)
+        jobs.begin(out, MODULE, str(a), str(b), str(out))
+    os.utime(out)  # the oldest looked at is the first to go
+    return out
+
+
 def _stamps(*opened: Checkpoint) -> str:
     """Text that changes when a file of either checkpoint does, or the form of the result."""
-    found = [os.stat(file) for one in opened for file in one.files]
-    return json.dumps([SCHEMA_VERSION, *([s.st_size, s.st_mtime_ns, s.st_dev, s.st_ino] for s in found)])
+    return json.dumps([SCHEMA_VERSION, *(cache.source(one.path, one.files) for one in opened)])
 
 
 def _disk_sentence(a: Path, b: Path, error: OSError) -> str:
@@ -200,7 +248,7 @@ def main(arguments: list[str]) -> int:
         return 2
     a, b, out = map(Path, arguments)
     try:
-        with Job(out, "bytes") as job:
+        with jobs.Job(out, "bytes") as job:
             compare(a, b, out, job.tell)
     except LabError as error:
         sys.stderr.write(f"{error}\n")

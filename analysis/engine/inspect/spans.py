@@ -1,19 +1,13 @@
-"""Reading two tensors in lock-step, a bounded piece of each at a time, and sharing that work out.
+"""Reading two tensors in lock-step, a bounded piece of each at a time.
 
 Plain reads, because a mapped file that shrinks while it is read kills the process.
 """
 
 from __future__ import annotations
 
-import ctypes
 import math
-import multiprocessing
 import os
-import signal
-import sys
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,16 +15,12 @@ import numpy as np
 
 from analysis.engine.inspect.contrast import FLOATS, MASKS, Contrast, Values, values, widen
 from analysis.engine.inspect.header import Entry, clean, open_regular
-from analysis.engine.inspect.match import Tensor
+from analysis.engine.inspect.layouts import Tensor
+from analysis.engine.inspect.match import Side
 from analysis.errors import ModelError
 
 CHUNK = 1 << 18  # elements of each side in memory at a time
 SPAN = 1 << 22  # elements that one process takes on at a time
-PROCESSES = 2
-KEPT_FREE = 1 << 28  # bytes
-ALONE = 1 << 26  # bytes below which starting other processes takes longer than the work
-
-Found = list[tuple[int, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -47,85 +37,31 @@ class Span:
     """
 
     pair: int
-    a: Tensor
-    b: Tensor
+    a: Side
+    b: Side
     how: str
     start: int
     count: int
 
 
-def tasks(
-    pairs: Iterable[tuple[int, Tensor, Tensor, str]],
-) -> Iterator[list[Span]]:
-    """Cuts large pairs into spans of whole rows and ties small ones together, in the order given."""
-    task: list[Span] = []
+def cut(pairs: Iterable[tuple[int, Side, Side, str]]) -> Iterator[tuple[int, Span]]:
+    """Cuts large pairs into spans of whole rows, in the order given; yields bytes to read, and the span."""
     for pair, a, b, how in pairs:
         length = a.entry.size if how == "bytes" else a.entry.numel
         row = 1 if how == "bytes" else math.prod(a.shape[1:])
         most = SPAN // row * row if 0 < row <= SPAN else SPAN
         for start in range(0, max(1, length), most):
-            task.append(Span(pair, a, b, how, start, min(most, length - start) if how else 0))
-            if sum(span.count for span in task) >= SPAN:
-                yield task
-                task = []
-    if task:
-        yield task
+            count = min(most, length - start) if how else 0
+            yield (a.size + b.size) * count // max(1, length), Span(pair, a, b, how, start, count)
 
 
-def share(todo: Sequence[list[Span]], size: int) -> Generator[tuple[list[Span], Found]]:
-    """Works through tasks in several processes, and yields what was found in the order of the tasks.
-
-    Args:
-        todo: the tasks.
-        size: bytes to be read in all.
-
-    Yields:
-        a task, and what ``work`` returned for it.
-
-    Raises:
-        ModelError: a file ended early, or a process was killed.
-    """
-    if size < ALONE:
-        yield from ((task, work(task)) for task in todo)
-        return
-    fork = multiprocessing.get_context("fork")
-    pool = ProcessPoolExecutor(PROCESSES, fork, initializer=_settle, initargs=(os.getpid(),))
-    try:
-        yield from zip(todo, pool.map(work, todo), strict=True)
-    except BrokenProcessPool:
-        raise ModelError(
-            "A process that compared was killed, probably for want of memory; close other programs and "
-            "compare again, which goes on from where it was."
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _settle(parent: int) -> None:
-    """Prepares a process of the pool.
-
-    The kernel is to end it with its parent, because it inherited the lock that is the sign of life. And its
-    allocator is to keep what is freed: given back after every array, pages come again zeroed by the kernel,
-    which took half the time.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        system = ctypes.CDLL(None)
-        system.prctl(1, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-        if hasattr(system, "mallopt"):
-            for threshold in (-3, -1):  # beyond which blocks are mapped, and beyond which they are given back
-                system.mallopt(threshold, KEPT_FREE)
-
-
-def work(task: list[Span]) -> Found:
-    """Reads the spans of a task; returns the place of each one's pair, and what was counted or "equal".
+def work(spans: list[Span]) -> list[dict[str, Any]]:
+    """Reads spans; returns for each what was counted, or whether its bytes are "equal".
 
     Raises:
         ModelError: a file ended early.
     """
-    return [(span.pair, _read(span)) for span in task]
+    return [_read(span) for span in spans]
 
 
 def _read(span: Span) -> dict[str, Any]:
@@ -135,7 +71,7 @@ def _read(span: Span) -> dict[str, Any]:
     if span.how == "values" and span.count:
         row = math.prod(span.a.shape[1:])
         most = CHUNK // row * row if row <= CHUNK else CHUNK
-        with Side(span.a, most) as a, Side(span.b, most) as b:
+        with Read(span.a.what, most) as a, Read(span.b.what, most) as b:
             for at in range(span.start, span.start + span.count, most):
                 count = min(most, span.start + span.count - at)
                 found.add(a.values(at, count), b.values(at, count), at)
@@ -184,7 +120,7 @@ class Stretch:
         self.file.close()
 
 
-class Side:
+class Read:
     """One tensor of a pair as values: its elements, times its mask where it has one."""
 
     def __init__(self, tensor: Tensor, most: int) -> None:
@@ -197,7 +133,7 @@ class Side:
         scale = None if mask is None else widen(mask.read(start, count), mask.entry.dtype)
         return values(self.raw.read(start, count), self.raw.entry.dtype, scale)
 
-    def __enter__(self) -> Side:
+    def __enter__(self) -> Read:
         return self
 
     def __exit__(self, *_: object) -> None:

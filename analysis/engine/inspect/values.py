@@ -1,52 +1,43 @@
-"""Statistics of one tensor in one pass and bounded memory: counts of bit patterns give the rest.
+"""Statistics of one tensor in one pass and bounded memory: counts of bit patterns give the rest (``kinds``).
 
-A finite float's upper 16 bits (sign, exponent, leading mantissa) sort like its value and fall into 65,536
-buckets.
-For bfloat16 and float16 a bucket is one value, so every number below is exact. For float32 and float64 a
-bucket spans
-1/128 of its value: zeros, extremes, mean and spread are counted beside it exactly, quantiles and the
-histogram come from the buckets.
+A tensor is read in spans of whole rows, so that two processes can share it; what they found is added up.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from analysis.engine.inspect.header import Entry
+from analysis.engine.inspect.header import Entry, clean, open_regular
+from analysis.engine.inspect.kinds import KINDS, RELATIVE_WIDTH, Kind, codes, edges, narrow, nonzero, unpack
+from analysis.engine.inspect.structure import BLOCK, Structure
 from analysis.errors import ModelError
 
-log = logging.getLogger(__name__)
-
-CHUNK = 1 << 20
-BINS = 64
+CHUNK = 1 << 18  # values counted at a time
+LONGEST = 1 << 21  # values of 32 rows above which a matrix is read in stretches of one row
+SPAN = 1 << 25  # values one process takes at a time
 QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
-ANALYSED = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-
-
-@cache
-def bucket_values(dtype: str) -> np.ndarray:
-    """Gives the value in the middle of each of the 65,536 buckets as float64, NaN where it is not finite."""
-    codes = np.arange(65536, dtype=np.uint32)
-    if dtype == "F16":
-        finite = (codes & 0x7C00) != 0x7C00
-        values = np.where(finite, codes, 0).astype(np.uint16).view(np.float16).astype(np.float64)
-        return np.where(finite, values, np.nan)
-    middle = np.uint32(0 if dtype == "BF16" else 0x8000)
-    exponent = (codes >> 7) & 0xFF
-    values = np.where(exponent == 255, 0, (codes << 16) | middle).astype(np.uint32).view(np.float32)
-    return np.where(exponent == 255, np.nan, values.astype(np.float64))
 
 
 @dataclass
 class Tally:
-    """What has been counted of one tensor so far."""
+    """What has been counted of one tensor so far.
+
+    Attributes:
+        dtype: number type, a key of ``KINDS``.
+        count: values seen.
+        zeros: exact zeros among them.
+        bad: values that are no finite number.
+        low: smallest finite value.
+        high: largest.
+        total: sum of the finite values.
+        squares: sum of their squares.
+        buckets: int64 [codes], how often each code was seen.
+    """
 
     dtype: str
     count: int = 0
@@ -56,147 +47,241 @@ class Tally:
     high: float = -math.inf
     total: float = 0.0
     squares: float = 0.0
-    buckets: np.ndarray = field(default_factory=lambda: np.zeros(65536, dtype=np.int64))
+    buckets: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
-    def add(self, raw: np.ndarray) -> np.ndarray:
-        """Counts one chunk; returns which of its elements are not zero, bool of the same length."""
-        if self.dtype == "BF16":
-            codes, nonzero = raw, (raw & 0x7FFF) != 0
-        elif self.dtype == "F16":
-            codes, nonzero = raw.view(np.uint16), (raw.view(np.uint16) & 0x7FFF) != 0
-        else:
-            codes, nonzero = self._wide(raw)
+    def __post_init__(self) -> None:
+        self.kind: Kind = KINDS[self.dtype]
+        if self.kind.codes and not self.buckets.size:
+            self.buckets = np.zeros(self.kind.codes, dtype=np.int64)
+
+    def add(self, raw: np.ndarray, used: np.ndarray) -> bool:
+        """Counts some values; returns whether there is a zero among them.
+
+        Args:
+            raw: one item each [n].
+            used: bool [n], which are not zero.
+        """
         self.count += raw.size
-        self.zeros += raw.size - int(np.count_nonzero(nonzero))
-        self.buckets += np.bincount(codes, minlength=65536)
-        return nonzero
+        zeros = raw.size - int(np.count_nonzero(used))
+        self.zeros += zeros
+        few = raw.take(np.flatnonzero(~used)) if 0 < zeros < raw.size >> 3 else raw[:0]
+        if zeros > few.size:  # counting one and the same bucket over and over stalls the processor
+            raw = raw.take(np.flatnonzero(used))
+        if self.kind.codes:
+            seen = np.bincount(codes(self.dtype, raw), minlength=self.kind.codes)
+            np.subtract.at(seen, codes(self.dtype, few), 1)
+            self.buckets += seen
+            if not self.kind.exact:
+                self._wide(raw, seen)
+        else:
+            self._extremes(raw)
+            self.total += float(raw.sum(dtype=np.float64))
+        return zeros > 0
 
-    def _wide(self, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        finite = np.isfinite(raw)
-        good = raw if finite.all() else raw[finite]
-        self.bad += raw.size - good.size
-        if good.size:
-            self.low, self.high = min(self.low, float(good.min())), max(self.high, float(good.max()))
-            self.total += float(good.sum(dtype=np.float64))
-            self.squares += float(np.einsum("i,i->", good, good, dtype=np.float64))
-        with np.errstate(over="ignore", under="ignore"):
-            narrow = raw.astype(np.float32, copy=False)
-        return (narrow.view(np.uint32) >> 16).astype(np.uint16), raw != 0
+    def _extremes(self, values: np.ndarray) -> None:
+        if values.size:
+            self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+
+    def _wide(self, raw: np.ndarray, seen: np.ndarray) -> None:
+        values = np.abs(raw) if self.dtype == "C64" else raw
+        if seen[np.isnan(edges(self.dtype))].any():  # in single precision; a large double is finite
+            finite = np.isfinite(values)
+            self.bad += raw.size - int(np.count_nonzero(finite))
+            values = values[finite]
+        self._extremes(values)
+        double = values.astype(np.float64, copy=False)
+        self.total += float(double.sum())
+        with np.errstate(over="ignore"):
+            self.squares += float(np.einsum("i,i->", double, double))  # not BLAS, which starts threads
+
+    def join(self, other: Tally) -> None:
+        """Adds what was counted elsewhere."""
+        self.count += other.count
+        self.zeros += other.zeros
+        self.bad += other.bad
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        self.total += other.total
+        self.squares += other.squares
+        if self.kind.codes:
+            self.buckets += other.buckets
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Only the codes that were seen travel between processes: most patterns never occur."""
+        seen = np.flatnonzero(self.buckets)
+        return {**self.__dict__, "buckets": (seen.astype(np.uint32), self.buckets[seen])}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        seen, counts = state["buckets"]
+        buckets = np.zeros(state["kind"].codes, dtype=np.int64)
+        buckets[seen] = counts
+        self.__dict__.update(state, buckets=buckets)
+
+    def histogram(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the values that occur, float32 [n] rising, and how often, int64 [n]; exact zeros left out.
+
+        Of a wide type a value stands for those up to 1/256 larger in size.
+        """
+        values = edges(self.dtype) if self.kind.codes else np.zeros(0)
+        seen = np.flatnonzero(self.buckets)
+        seen = seen[np.isfinite(values[seen])]
+        order = seen[np.argsort(values[seen], kind="stable")]
+        return values[order].astype(np.float32), self.buckets[order]
 
     def summary(self) -> dict[str, Any]:
-        """Returns the statistics over finite values; None where there is no finite value."""
-        values = bucket_values(self.dtype)
-        seen = np.flatnonzero(self.buckets)
-        seen = seen[np.isfinite(values[seen])]
-        counts, values = self.buckets[seen], values[seen]
-        if self.dtype in ("BF16", "F16"):
-            self._exact(counts, values)
+        """Returns the statistics over finite values; None where there is nothing to say."""
+        if self.kind.exact:
+            self._exact()
         good = self.count - self.bad
-        out: dict[str, Any] = {"zeros": self.zeros, "non_finite": self.bad}
+        if self.zeros:
+            self._extremes(np.zeros(1))
+        out: dict[str, Any] = {"zeros": self.zeros, "nonfinite": self.bad}
+        empty = {"min": None, "max": None, "mean": None, "std": None, "quantiles": None}
         if not good:
-            return out | {"min": None, "max": None, "mean": None, "std": None, "quantiles": None}
+            return out | empty
         mean = self.total / good
-        spread = math.sqrt(max(0.0, self.squares / good - mean * mean))
-        out |= {"min": self.low, "max": self.high, "mean": mean, "std": spread}
-        return out | {"quantiles": self._quantiles(counts, np.abs(values), good)}
+        out |= empty | {"min": self.low, "max": self.high, "mean": mean}
+        if not self.kind.codes:
+            return out
+        out["std"] = math.sqrt(max(0.0, self.squares / good - mean * mean))
+        return out | {"quantiles": self._quantiles(good)}
 
-    def _exact(self, counts: np.ndarray, values: np.ndarray) -> None:
-        self.bad = self.count - int(counts.sum())
-        if counts.size:
-            self.low, self.high = float(values.min()), float(values.max())
-            self.total, self.squares = float(counts @ values), float(counts @ (values * values))
-
-    def _quantiles(self, counts: np.ndarray, sizes: np.ndarray, good: int) -> list[float]:
-        order = np.argsort(sizes, kind="stable")
-        cumulative = counts[order].cumsum()
-        ranks = np.ceil(np.array(QUANTILES) * good).clip(1, good)
-        ordinary = self.zeros / good  # the middle of the lowest bucket is not 0, but a zero is
-        found = sizes[order][np.searchsorted(cumulative, ranks).clip(0, len(order) - 1)]
-        return [0.0 if q <= ordinary else float(v) for q, v in zip(QUANTILES, found, strict=True)]
-
-    def histogram(self) -> tuple[float, np.ndarray]:
-        """Returns the half-width L and counts [BINS + 2]: below −L, bins over [−L, L], above L; no zeros."""
-        values = bucket_values(self.dtype)
+    def _exact(self) -> None:
+        values = edges(self.dtype)
         seen = np.flatnonzero(self.buckets)
-        seen = seen[np.isfinite(values[seen])]
         counts, values = self.buckets[seen], values[seen]
-        smallest = np.abs(values) <= (0.0 if self.dtype in ("BF16", "F16") else 1e-38)
-        counts[smallest] = 0  # zeros and what is as good as zero
-        out = np.zeros(BINS + 2, dtype=np.int64)
-        if not counts.sum():
-            return 1.0, out
-        order = np.argsort(np.abs(values), kind="stable")
-        cumulative = counts[order].cumsum()
-        edge = float(np.abs(values)[order][np.searchsorted(cumulative, math.ceil(0.999 * cumulative[-1]))])
-        limit = edge * 1.05
-        if not math.isfinite(limit):
-            limit = edge
-        place = np.floor((values / limit + 1) / 2 * BINS).clip(-1, BINS).astype(np.int64) + 1
-        np.add.at(out, place, counts)
-        return limit, out
+        finite = np.isfinite(values)
+        self.bad = int(counts[~finite].sum())
+        counts, values = counts[finite], values[finite]
+        self._extremes(values)
+        self.total, self.squares = float(counts @ values), float(counts @ (values * values))
+
+    def _quantiles(self, good: int) -> list[float]:
+        values, counts = self.histogram()
+        sizes = np.abs(values.astype(np.float64))
+        order = np.argsort(sizes, kind="stable")
+        sizes, cumulative = sizes[order], self.zeros + counts[order].cumsum()
+        if not self.kind.exact:
+            sizes = sizes * (1 + RELATIVE_WIDTH / 2)  # the middle of a code's range
+        found = []
+        for q in QUANTILES:
+            rank = min(max(math.ceil(q * good), 1), good)
+            at = int(np.searchsorted(cumulative, rank))
+            found.append(0.0 if rank <= self.zeros else float(sizes[min(at, len(sizes) - 1)]))
+        return found
 
 
-class Used:
-    """Which slices of the first two dimensions hold anything but zeros, seen chunk by chunk."""
+@dataclass
+class Found:
+    """What one span of a tensor holds: the counts, and the structure where the tensor has one."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.flat = len(shape) < 2
-        self.inner, self.width = math.prod(shape[2:]), 1 if self.flat else shape[1]
-        self.rows = np.zeros(0 if self.flat else shape[0], dtype=bool)
-        self.cols = np.zeros(0 if self.flat else shape[1], dtype=bool)
-        self.at = 0
+    tally: Tally
+    structure: Structure | None
 
-    def add(self, nonzero: np.ndarray) -> None:
-        """Takes which elements of the next chunk are not zero."""
-        row = self.inner * self.width
-        begin, self.at = self.at, self.at + nonzero.size
-        if self.flat or not row:
-            return
-        if begin % row == 0 and nonzero.size % row == 0:  # whole rows, as ``chunks`` reads them where it can
-            block = nonzero.reshape(-1, self.width, self.inner)
-            self.rows[begin // row : self.at // row] = block.any(axis=(1, 2))
-            self.cols |= block.any(axis=(0, 2))
-            return
-        places = np.flatnonzero(nonzero) + begin
-        self.rows[places // row] = True
-        self.cols[places // self.inner % self.width] = True
-
-    def empty(self) -> tuple[int | None, int | None]:
-        """Returns how many rows and columns are zero throughout; None below two dimensions."""
-        return (None, None) if self.flat else (int((~self.rows).sum()), int((~self.cols).sum()))
+    def join(self, other: Found) -> None:
+        """Takes in the span that follows."""
+        self.tally.join(other.tally)
+        if self.structure and other.structure:
+            self.structure.join(other.structure)
 
 
-def chunks(file: BinaryIO, entry: Entry) -> Iterator[np.ndarray]:
-    """Reads raw elements piece by piece; plain reads, because a mapped file that shrinks kills the process.
+def as_matrix(entry: Entry) -> tuple[int, int, bool]:
+    """Gives rows, values per row, and whether the rows mean anything: not of a vector, nor of a view."""
+    width = math.prod(entry.shape[1:])
+    packed = KINDS[entry.dtype].packed if entry.dtype in KINDS else 1
+    if len(entry.shape) < 2 or not width or width % packed or not entry.ordered:
+        return (1 if entry.numel else 0), entry.numel, False
+    return entry.shape[0], width, True
+
+
+def spans(entry: Entry) -> list[tuple[int, int]]:
+    """Cuts a tensor into stretches of whole rows that one process takes at a time; each starts at 32 k."""
+    rows, width, _ = as_matrix(entry)
+    step = max(BLOCK, SPAN // max(width, 1) // BLOCK * BLOCK)
+    return [(begin, min(begin + step, rows)) for begin in range(0, rows, step)] or [(0, 0)]
+
+
+def analyse(entry: Entry, begin: int, end: int, mask: Entry | None = None) -> Found:
+    """Measures the rows [begin, end) of a tensor.
+
+    Args:
+        entry: the tensor; of a type in ``KINDS``.
+        begin: first row, a multiple of 32.
+        end: the row after the last.
+        mask: tensor of the same shape that is zero where a weight is pruned; it is applied before anything
+            is counted.
+
+    Returns:
+        counts and structure of these rows.
 
     Raises:
         ModelError: the file ended before the tensor did.
     """
-    kind = np.dtype(ANALYSED[entry.dtype])
-    file.seek(entry.start)
-    left, row = entry.numel, math.prod(entry.shape[1:])
-    most = CHUNK // row * row if 0 < row <= CHUNK else CHUNK
-    while left:
-        wanted = min(left, most)
-        data = file.read(wanted * kind.itemsize)
-        if len(data) != wanted * kind.itemsize:
-            raise ModelError(f"{entry.file.name!r} became shorter while it was read; inspect it again.")
-        yield np.frombuffer(data, dtype=kind)
-        left -= wanted
+    _, width, matrix = as_matrix(entry)
+    tally = Tally(entry.dtype)
+    structure = Structure.of(entry.shape, begin, end) if matrix else None
+    with open_regular(entry.file) as file, open_regular((mask or entry).file) as other:
+        for row, offset, count in pieces(width, begin, end):
+            raw = read(file, entry, row * width + offset, count)
+            if mask is not None:
+                kept = nonzero(KINDS[mask.dtype], read(other, mask, row * width + offset, count))
+                raw = np.where(kept, raw, raw.dtype.type(0))
+            _take(tally, structure, raw, row, offset, width)
+    return Found(tally, structure)
 
 
-def analyse(file: BinaryIO, entry: Entry) -> tuple[dict[str, Any], float, np.ndarray]:
-    """Measures one tensor of an analysed type.
+def _take(
+    tally: Tally, structure: Structure | None, raw: np.ndarray, row: int, offset: int, width: int
+) -> None:
+    used = nonzero(tally.kind, raw)
+    zeros = False
+    for start in range(0, raw.size, CHUNK):
+        zeros |= tally.add(raw[start : start + CHUNK], used[start : start + CHUNK])
+    if structure is None:
+        return
+    whole = offset == 0 and raw.size % width == 0
+    if whole and not zeros:
+        structure.full(row, raw.size // width)
+    elif whole:
+        structure.add(row, used)
+    else:
+        structure.add_part(row, offset, used)
+
+
+def pieces(width: int, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yields row, offset in the row and number of values of what is read at a time: rows if they fit."""
+    if width * BLOCK > LONGEST:
+        for row in range(begin, end):
+            for offset in range(0, width, CHUNK):
+                yield row, offset, min(CHUNK, width - offset)
+        return
+    step = max(BLOCK, CHUNK // max(width, 1) // BLOCK * BLOCK)
+    for row in range(begin, end, step):
+        yield row, 0, (min(row + step, end) - row) * width
+
+
+def read(file: BinaryIO, entry: Entry, at: int, count: int) -> np.ndarray:
+    """Reads values of a tensor; plain reads, because a mapped file that shrinks kills the process.
+
+    Args:
+        file: the entry's file.
+        entry: of a type in ``KINDS``.
+        at: number of the first value.
+        count: how many.
 
     Returns:
-        its statistics with ``rows_empty`` and ``cols_empty`` (slices of the first and second dimension that
-        are zero throughout, None below two dimensions), and the histogram of ``Tally.histogram``.
+        one item per value [count], of the type's storage.
+
+    Raises:
+        ModelError: the file ended before.
     """
-    tally = Tally(entry.dtype)
-    used = Used(entry.shape)
-    for raw in chunks(file, entry):
-        used.add(tally.add(raw))
-    found = tally.summary()
-    found["rows_empty"], found["cols_empty"] = used.empty()
-    limit, counts = tally.histogram()
-    return found, limit, counts
+    kind = KINDS[entry.dtype]
+    storage = np.dtype(kind.storage)
+    items = -(-count // kind.packed)
+    file.seek(entry.start + at // kind.packed * storage.itemsize)
+    data = file.read(items * storage.itemsize)
+    if len(data) != items * storage.itemsize:
+        raise ModelError(f"{clean(entry.file.name)!r} became shorter while it was read; inspect it again.")
+    return unpack(kind, np.frombuffer(data, dtype=storage))[:count]
+
+
+__all__ = ["QUANTILES", "Found", "Tally", "analyse", "as_matrix", "narrow", "pieces", "read", "spans"]

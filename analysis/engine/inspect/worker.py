@@ -1,177 +1,174 @@
-"""Reads a checkpoint of unknown origin in a throw-away process and writes down what is in it.
+"""Reads a checkpoint of unknown origin in a process of its own and writes down what is in it.
 
-``python -m analysis.engine.inspect PATH OUT`` writes three files under OUT. Memory is one chunk of a million
-elements whatever the size of the checkpoint; torch is never imported and nothing is unpickled.
+``python -m analysis.engine.inspect.worker PATH OUT`` fills the folder OUT; ``store.jobs`` says how far it is.
+Memory is a few pieces of a million values whatever the size of the checkpoint; torch is never imported here
+and nothing is unpickled.
 
-inspection.json (written last, so that its presence means the other two are whole):
-    schema_version, error (a sentence or null), problems (sentences), source {name, files [{name, bytes,
-    mtime_ns}], bytes}, metadata, tensors (their number)
-tensors.parquet:
-    one row a tensor, columns ``COLUMNS``; shape as text "3072 × 768"; q01 … q99 are quantiles of |w|
-histograms.npz:
-    limits float64 [tensors], counts int64 [tensors, bins + 2]; see ``inspect_values.Tally.histogram``.
+inspection.json
+    schema_version, source (``cache.source``), format, problems (sentences), metadata, done (all is read),
+    seconds, tied {name: the name it repeats}
+tensors.parquet
+    one row a tensor, columns ``FACTS``: what headers and names say, there before any value is read
+parts/NNNNNN.parquet, parts/NNNNNN.npz
+    what was found in some of the tensors, by their row in tensors.parquet: columns ``parts.NUMBERS`` (q01 …
+    q99 are quantiles of |w|, most04 the most non-zeros among four neighbours along a row); arrays
+    N.value and N.count (the histogram without exact zeros), N.row and N.col (packed bits: not empty)
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from analysis.engine.blocks import inside
-from analysis.engine.inspect.header import Entry, clean, open_regular
-from analysis.engine.inspect.names import layer_of, role_of, site_block
+from analysis.engine.inspect import cache
+from analysis.engine.inspect.header import clean
+from analysis.engine.inspect.layouts import Tensor, tensors
 from analysis.engine.inspect.opening import open_checkpoint
-from analysis.engine.inspect.values import ANALYSED, BINS, QUANTILES, analyse
+from analysis.engine.inspect.parts import Parts
+from analysis.engine.inspect.stream import grouped, mapped
+from analysis.engine.inspect.ties import tied
+from analysis.engine.inspect.values import Found, analyse, as_matrix, spans
 from analysis.errors import LabError, ModelError
-from analysis.store import arrays, layout
+from analysis.store import arrays, jobs, layout
 
-log = logging.getLogger(__name__)
+RESULT, TENSORS, PARTS = "inspection.json", "tensors.parquet", "parts"
 
-RESULT, HISTOGRAMS = "inspection.json", "histograms.npz"
-TENSORS = "tensors.parquet"
-SCHEMA_VERSION = 2  # 2: prunable and encoder follow the numbered blocks
-NO_PARAMETER = ("statistic", "quantised")  # roles that count under no denominator of weights
-_FACTS = ("name", "dtype", "shape", "numel", "bytes", "role", "layer", "prunable", "encoder", "analysed")
-_NUMBERS = ("zeros", "non_finite", "min", "max", "mean", "std", "rows_empty", "cols_empty")
-_LEVELS = tuple(f"q{round(100 * q):02d}" for q in QUANTILES)
-COLUMNS = _FACTS + _NUMBERS + _LEVELS
+Span = tuple[int, Tensor, int, int]  # number and tensor, first row and the one after the last
 
 
 def inspect(path: Path, out: Path) -> dict[str, Any]:
-    """Inspects a checkpoint and writes what it found.
+    """Inspects a checkpoint and writes what it found; goes on where an earlier process stopped.
 
     Args:
-        path: a safetensors file, a Hugging Face folder (single file or shards), or a run folder.
-        out: folder for the result, created when missing.
+        path: a file or folder, see ``open_checkpoint``.
+        out: folder for the result, made when missing.
 
     Returns:
-        the content of ``inspection.json``.
+        the content of ``inspection.json``, empty when it was cancelled.
 
     Raises:
-        ModelError: the checkpoint cannot be read; the sentence is also written as ``error``.
+        ModelError: the checkpoint cannot be read; the note of the job holds the sentence too.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    empty: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "tensors": 0, "problems": [], "metadata": {}}
-    empty["source"] = {"name": clean(path.name), "files": [], "bytes": 0}
-    try:
-        result, rows, limits, counts = _read(path, out)
-    except (ModelError, OSError) as error:
-        sentence = str(error) if isinstance(error, ModelError) else _disk_sentence(path, error)
-        layout.write_json(out / RESULT, empty | {"error": sentence})
-        raise ModelError(sentence) from None
-    arrays.save_table(out / TENSORS, {name: [row.get(name) for row in rows] for name in COLUMNS})
-    arrays.save_arrays(out / HISTOGRAMS, {"limits": limits, "counts": counts})
-    result = empty | result | {"tensors": len(rows), "error": None}
+    with jobs.Job(out, "bytes") as job:
+        try:
+            return _inspect(path, out, job)
+        except OSError as error:
+            reason = (error.strerror or "unknown reason").lower()
+            raise ModelError(
+                f"{clean(path.name)!r} cannot be read ({reason}); check the disk and the path."
+            ) from None
+    return {}
+
+
+def _inspect(path: Path, out: Path, job: jobs.Job) -> dict[str, Any]:
+    begun = time.monotonic()
+    opened = open_checkpoint(path, out)
+    source = cache.source(path, opened.files)
+    result: dict[str, Any] = {"schema_version": cache.SCHEMA_VERSION, "source": source, "done": False}
+    result |= {"format": opened.format, "problems": list(opened.problems), "metadata": opened.metadata}
+    parts = Parts.load(out / PARTS)
+    if _before(out) != source:
+        parts.forget()
+    found = tensors(opened.entries, opened.config)
+    todo = list(_spans(found, parts.numbers))
+    total = sum(t.entry.size for t in found if t.analysed)
+    at = total - sum(_size(span) for span in todo)
+    job.tell(at, total)
+    read = mapped(_read, grouped([(_size(s), s) for s in todo]), total - at)
+    piece = next(read, None)  # forks before anything below starts a thread
+    _write_facts(out / TENSORS, found)
+    layout.write_json(out / RESULT, result, durable=False)
+    half: dict[int, Found] = {}
+    while piece is not None:
+        for span, seen in zip(*piece, strict=True):
+            _gather(span, seen, half, parts)
+            at += _size(span)
+        job.tell(at, total)
+        parts.flush(time.monotonic() - begun)
+        piece = next(read, None)
+    parts.flush(float("inf"))
+    if cache.source(path, opened.files) != source:
+        raise ModelError(f"{clean(path.name)!r} changed while it was read; inspect it again.")
+    result |= {"done": True, "seconds": time.monotonic() - begun, "tied": tied(found, out / PARTS)}
     layout.write_json(out / RESULT, result)
     return result
 
 
-def inspect_apart(path: Path, out: Path, timeout: float = 900.0) -> None:
-    """Runs ``inspect`` in a process of its own: a hostile or vanishing file can only end that process.
-
-    Args:
-        path: what to inspect.
-        out: folder for the result.
-        timeout: seconds after which the process is ended.
-
-    Raises:
-        ModelError: the checkpoint cannot be read, the process died, or it took too long.
-    """
-    command = [sys.executable, "-m", "analysis.engine.inspect.worker", str(path), str(out)]
-    shown = clean(path.name)
+def _before(out: Path) -> Any:
+    """Which files an earlier process read into this folder."""
     try:
-        done = subprocess.run(command, cwd=layout.ROOT, timeout=timeout, capture_output=True, check=False)
-    except subprocess.TimeoutExpired:
-        raise ModelError(f"Inspecting {shown!r} took more than {timeout:g} s and was ended.") from None
-    if done.returncode == 2:
-        raise ModelError(done.stderr.decode("utf-8", "replace").strip())
-    if done.returncode:
-        log.warning("inspecting %s: %s", shown, done.stderr.decode("utf-8", "replace"))
-        raise ModelError(
-            f"The process inspecting {shown!r} ended with code {done.returncode}; the file may be damaged or "
-            "have changed while it was read: inspect it again."
-        )
+        return layout.read_json(out / RESULT)["source"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
-def _read(path: Path, out: Path) -> tuple[dict[str, Any], list[dict[str, Any]], np.ndarray, np.ndarray]:
-    opened = open_checkpoint(path, out)
-    files, entries, metadata, problems = opened.files, opened.entries, opened.metadata, list(opened.problems)
-    before = {file: _stamp(file) for file in files}
-    rows, limits, counts = [], np.ones(len(entries)), np.zeros((len(entries), BINS + 2), dtype=np.int64)
-    for i, (entry, labels) in enumerate(zip(entries, _labels(entries), strict=True)):
-        row, limits[i], counts[i] = _tensor(entry, labels)
-        rows.append(row)
-    if before != {file: _stamp(file) for file in files}:
-        raise ModelError(f"{clean(path.name)!r} changed while it was read; inspect it again.")
-    listed = [{"name": clean(f.name), "bytes": s[0], "mtime_ns": s[1]} for f, s in before.items()]
-    source = {"name": clean(path.name), "files": listed, "bytes": sum(s[0] for s in before.values())}
-    return {"source": source, "metadata": metadata, "problems": problems}, rows, limits, counts
+def _spans(found: Sequence[Tensor], known: set[int]) -> Iterator[Span]:
+    for number, tensor in enumerate(found):
+        if tensor.analysed and number not in known:
+            yield from ((number, tensor, begin, end) for begin, end in spans(tensor.entry))
 
 
-def _labels(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """What names say: role, layer, and where a tensor counts.
+def _size(span: Span) -> int:
+    _, tensor, begin, end = span
+    rows, _, _ = as_matrix(tensor.entry)
+    return tensor.entry.size * (end - begin) // max(rows, 1)
 
-    Prunable is a site; the encoder is everything in the blocks that hold one, as ``sites.count_parameters``
-    counts it.
-    """
-    roles = [role_of(e.name, e.shape) for e in entries]
-    homes = [site_block(e.name, role) for e, role in zip(entries, roles, strict=True)]
-    blocks = {home for home in homes if home}
-    return [
+
+def _read(group: list[Span]) -> list[Found]:
+    return [analyse(tensor.entry, begin, end, tensor.mask) for _, tensor, begin, end in group]
+
+
+def _gather(span: Span, seen: Found, half: dict[int, Found], parts: Parts) -> None:
+    """Puts the spans of a tensor together, and hands it on when it is whole."""
+    number, tensor, _, end = span
+    if number in half:
+        half[number].join(seen)
+    else:
+        half[number] = seen
+    if end == as_matrix(tensor.entry)[0]:
+        parts.add(number, tensor, half.pop(number))
+
+
+def _write_facts(path: Path, found: Sequence[Tensor]) -> None:
+    rows = [
         {
-            "name": shown,
-            "role": role,
-            "layer": layer_of(entry.name),
-            "prunable": home is not None,
-            "encoder": role not in NO_PARAMETER and inside(entry.name, blocks),
+            "name": t.name,
+            "dtype": t.entry.dtype,
+            "shape": " × ".join(str(n) for n in t.entry.shape) or "scalar",
+            "numel": t.entry.numel,
+            "bytes": t.entry.size,
+            "role": t.role,
+            "layer": t.layer,
+            "block": t.block,
+            "prunable": t.prunable,
+            "encoder": t.encoder,
+            "heads": t.heads,
+            "head_axis": t.head_axis,
+            "weight": t.weight,
+            "masked": t.mask is not None,
+            "ordered": t.entry.ordered,
+            "analysed": t.analysed,
+            "file": str(t.entry.file),
+            "start": t.entry.start,
         }
-        for entry, shown, role, home in zip(entries, _names(entries), roles, homes, strict=True)
+        for t in found
     ]
+    arrays.save_table(path, {name: [row[name] for row in rows] for name in FACTS})
 
 
-def _tensor(entry: Entry, labels: dict[str, Any]) -> tuple[dict[str, Any], float, np.ndarray]:
-    shape = " × ".join(str(n) for n in entry.shape) or "scalar"
-    row = labels | {"dtype": entry.dtype, "shape": shape, "numel": entry.numel, "bytes": entry.size}
-    if entry.dtype not in ANALYSED or labels["role"] == "quantised":
-        return row | {"analysed": False}, 1.0, np.zeros(BINS + 2, dtype=np.int64)
-    with open_regular(entry.file) as file:
-        found, limit, counts = analyse(file, entry)
-    levels = found.pop("quantiles") or [None] * len(_LEVELS)
-    return row | {"analysed": True} | found | dict(zip(_LEVELS, levels, strict=True)), limit, counts
-
-
-def _names(entries: Sequence[Entry]) -> list[str]:
-    """Makes names fit to be shown, and different where capping or cleaning made them equal."""
-    seen: dict[str, int] = {}
-    out = []
-    for entry in entries:
-        name = clean(entry.name)
-        seen[name] = seen.get(name, 0) + 1
-        out.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return out
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    found = os.stat(path)
-    return found.st_size, found.st_mtime_ns, found.st_ino
-
-
-def _disk_sentence(path: Path, error: OSError) -> str:
-    reason = (error.strerror or "unknown reason").lower()
-    return f"{clean(path.name)!r} cannot be read ({reason}); check the disk and the path."
+FACTS = (
+    "name", "dtype", "shape", "numel", "bytes", "role", "layer", "block", "prunable", "encoder", "heads",
+    "head_axis", "weight", "masked", "ordered", "analysed", "file", "start",
+)  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:
     """Runs from the command line with PATH and OUT; one sentence on stderr and code 2 on failure."""
     if len(arguments) != 2:
-        sys.stderr.write("Usage: python -m analysis.engine.inspect PATH OUT\n")
+        sys.stderr.write(f"Usage: python -m {cache.MODULE} PATH OUT\n")
         return 2
     try:
         inspect(Path(arguments[0]), Path(arguments[1]))

@@ -1,0 +1,105 @@
+"""What of a checkpoint is empty as a whole, so that it can be cut out: rows, columns, heads, neurons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.frames.checkpoint import labels, sites, tensors
+from analysis.frames.tables import UNREADABLE, log, table
+from analysis.store import arrays
+
+UNITS = {"layer": "int64", "label": "str", "kind": "str", "units": "int64", "empty": "int64"}
+
+Used = dict[int, tuple[np.ndarray, np.ndarray]]
+
+
+def matrix_structure(folder: Path) -> pd.DataFrame:
+    """Lists rows, columns and heads of the prunable matrices and how many are empty, as ``frames.structure``.
+
+    Returns:
+        the columns of ``frames.structure``, with blocks of 32 × 32 and how many of them are empty.
+    """
+    found = sites(tensors(folder))
+    found = found[found["rows"].notna()]
+    out = found[["tensor", "role", "layer", "rows", "rows_empty", "cols", "cols_empty", "heads"]]
+    more = found[["heads_empty", "blocks32", "blocks32_empty"]]
+    return pd.concat([out.rename(columns={"tensor": "site"}), more], axis=1).reset_index(drop=True)
+
+
+def units(folder: Path) -> pd.DataFrame:
+    """Counts, layer by layer, the attention heads and feed-forward neurons that can be cut out.
+
+    A head is empty when nothing is left of its rows of the value matrix, or of its columns of the attention
+    output; a neuron when nothing is left of its row in, or of its column out.
+
+    Args:
+        folder: folder into which the inspection was written.
+
+    Returns:
+        one row a layer and kind ("heads", "neurons"), where the checkpoint has any.
+    """
+    found = sites(tensors(folder))
+    known = found[found["rows"].notna()].assign(label=lambda f: labels(f["block"]))
+    used = _used(folder, known)
+    rows: list[dict[str, Any]] = []
+    for layer, part in known[known["layer"] >= 0].groupby("layer"):
+        label = part["label"].iloc[0]
+        for kind, empty in (("heads", _heads(part, used)), ("neurons", _neurons(part, used))):
+            if empty is not None:
+                counts = {"units": empty.size, "empty": int(np.count_nonzero(empty))}
+                rows.append({"layer": layer, "label": label, "kind": kind, **counts})
+    return table(UNITS, rows)
+
+
+def _used(folder: Path, known: pd.DataFrame) -> Used:
+    """Which rows and columns hold something: row of the frame → bool [rows], bool [columns]."""
+    out: Used = {}
+    for file in sorted((Path(folder) / "parts").glob("*.npz")):
+        wanted = [f"{i}.{axis}" for i in known.index for axis in ("row", "col")]
+        try:
+            bits = arrays.load_arrays(file, wanted)
+        except UNREADABLE as error:
+            log.info("%s cannot be read: %s", file, error)
+            continue
+        for i, rows, cols in zip(known.index, known["rows"], known["cols"], strict=True):
+            if f"{i}.row" in bits and f"{i}.col" in bits:
+                row, col = bits[f"{i}.row"], bits[f"{i}.col"]
+                out[i] = arrays.unpack(row, int(rows)), arrays.unpack(col, int(cols))
+    return out
+
+
+def _heads(part: pd.DataFrame, used: Used) -> np.ndarray | None:
+    """Which heads of a layer are empty, bool [heads]; key and value heads where queries share them."""
+    found = []
+    for i, row in _records(part[part["role"].isin(["value", "attention output"])]):
+        flags = used[i][row["head_axis"]] if i in used else np.zeros(0, dtype=bool)
+        if row["heads"] and flags.size % row["heads"] == 0:
+            found.append(~flags.reshape(row["heads"], -1).any(axis=1))
+    most = max((e.size for e in found), default=0)
+    if not most or any(most % e.size for e in found):
+        return None
+    return np.asarray(np.any([np.repeat(e, most // e.size) for e in found], axis=0))
+
+
+def _neurons(part: pd.DataFrame, used: Used) -> np.ndarray | None:
+    """Which feed-forward neurons of a layer are empty, bool [neurons]."""
+    inner, outer = part[part["role"] == "ffn in"], part[part["role"] == "ffn out"]
+    both = _records(pd.concat([inner, outer]))
+    if inner.empty or outer.empty or not all(i in used for i, _ in both):
+        return None
+    found = []
+    for i, row in both:
+        across = (row["role"] == "ffn out") != (".c_" in row["tensor"])  # GPT-2 stores them transposed
+        found.append(~used[i][int(across)])
+    if len({e.size for e in found}) > 1:
+        return None
+    return np.asarray(np.any(found, axis=0))
+
+
+def _records(part: pd.DataFrame) -> list[tuple[int, dict[str, Any]]]:
+    rows = part.to_dict("records")
+    return [(int(i), {str(k): v for k, v in row.items()}) for i, row in zip(part.index, rows, strict=True)]
