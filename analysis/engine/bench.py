@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 from transformers import BertConfig, BertForSequenceClassification
 
 from analysis.engine import stepping
-from analysis.engine.hardware import reuse_memory
+from analysis.engine.memory import reuse_memory
 from analysis.engine.pruner import Pruner
 from analysis.engine.setup import freeze_embeddings
 from analysis.engine.sites import find_sites

@@ -23,7 +23,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from analysis import recipes, spec
 from analysis.engine import stepping
-from analysis.engine.hardware import reuse_memory
+from analysis.engine.memory import reuse_memory
 from analysis.engine.model_files import resolve
 from analysis.engine.order import batches_from
 from analysis.engine.setup import Setup, prepare

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -58,20 +57,3 @@ def computing_in(precision: str, device: str) -> AbstractContextManager[Any]:
     if precision == "bf16":
         return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
     return nullcontext()
-
-
-def reuse_memory() -> bool:
-    """Tells glibc to keep freed memory instead of returning it to the system.
-
-    A training step frees and allocates tens of megabytes; by default each such block is mapped anew and every
-    page of it faults once per step, which costs a masked step about a twentieth.
-
-    Returns:
-        whether the C library took the advice; others than glibc do not have it.
-    """
-    trim_threshold, mmap_threshold, never = -1, -3, 2**30
-    try:
-        advise = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    return bool(advise(mmap_threshold, never)) and bool(advise(trim_threshold, never))

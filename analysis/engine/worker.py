@@ -139,7 +139,7 @@ def _train(path: Path, threads: int, control: Control) -> tuple[str, str]:
     import torch
 
     from analysis.engine import reporting, train
-    from analysis.engine.hardware import reuse_memory
+    from analysis.engine.memory import reuse_memory
 
     reuse_memory()
     torch.set_num_threads(threads)

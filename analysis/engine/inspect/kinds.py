@@ -142,6 +142,12 @@ def _values(dtype: str) -> np.ndarray:
     return np.array([_small(dtype, int(c)) for c in numbers])
 
 
+@cache
+def zero_codes(dtype: str) -> np.ndarray:
+    """Gives the codes of zero, int64 [n]; in a wide type they also hold what is smaller than 2⁻¹³⁴."""
+    return np.flatnonzero(edges(dtype) == 0)
+
+
 # exponent bits, mantissa bits, bias
 _SMALL = {
     "F8_E4M3": (4, 3, 7),

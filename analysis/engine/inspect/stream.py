@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
-import sys
 import threading
 import time
 from collections import deque
@@ -14,13 +12,13 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from analysis.engine.memory import reuse_memory
 from analysis.errors import ModelError
 
 PROCESSES = 2
 TOGETHER = 1 << 25  # bytes of small pieces that travel as one
 SMALL = 1 << 25  # bytes below which a second process costs more than it saves
 AHEAD = 2 * PROCESSES
-KEPT_FREE = 1 << 28  # bytes
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
@@ -70,7 +68,7 @@ def mapped(
             yield group, work(group)
         return
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(PROCESSES, context, initializer=_settle, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(PROCESSES, context, initializer=_follow, initargs=(os.getpid(),)) as pool:
         try:
             waiting: deque[tuple[list[Piece], Future[list[Result]]]] = deque()
             for group in groups:
@@ -90,15 +88,9 @@ def mapped(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _settle(parent: int) -> None:
-    """Has this process end when its parent has died, because nobody else would, and keep the memory it frees.
-
-    Given back after every array, pages come again zeroed by the kernel, which can take half the time.
-    """
-    system = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if system is not None and hasattr(system, "mallopt"):
-        for threshold in (-3, -1):  # beyond which blocks are mapped, and beyond which they are given back
-            system.mallopt(threshold, KEPT_FREE)
+def _follow(parent: int) -> None:
+    """Ends this process when its parent has died: nobody else would."""
+    reuse_memory()
 
     def watch() -> None:
         while os.getppid() == parent:
