@@ -19,7 +19,7 @@ from analysis.engine.inspect.layouts import Tensor
 from analysis.engine.inspect.match import Side
 from analysis.errors import ModelError
 
-CHUNK = 1 << 18  # elements of each side in memory at a time
+CHUNK = 1 << 17  # elements of each side in memory at a time
 SPAN = 1 << 22  # elements that one process takes on at a time
 
 
