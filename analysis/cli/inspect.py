@@ -12,6 +12,7 @@ from analysis.cli.shared import Json, RunsDir, emit, folder, say, table, write
 from analysis.errors import ModelError
 from analysis.store import jobs
 
+PAIRS = ("name", "relative_l2", "sign_flips", "zeros_gained", "zeros_lost", "jaccard", "note")
 SHOWN = ("name", "role", "shape", "dtype", "zeros", "nonfinite", "rows_empty", "heads_empty", "note")
 
 
@@ -29,13 +30,22 @@ def inspect(
             show_default=False,
         ),
     ],
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="A second one: how it differs from the first, tensor by tensor."),
+    ] = None,
     runs_dir: RunsDir = None,
     json: Json = False,
 ) -> None:
     """What is in a checkpoint: every tensor, what is zero and where, in what pattern, out of what."""
     from analysis import frames
+    from analysis.frames.compare import document as difference
 
-    document = frames.document(inspected(path, folder(runs_dir)))
+    runs = folder(runs_dir)
+    document = frames.document(inspected(path, runs))
+    other = None if against is None else compared(path, against, runs)
+    if other is not None:
+        document |= difference(other)
 
     def people() -> None:
         for sentence in (*document["problems"], *document["verdict"]):
@@ -45,6 +55,12 @@ def inspect(
         table(rows, SHOWN, "No tensor is in it.")
         write()
         table(document["patterns"], ("pattern", "matrices", "of", "share"), "No pattern in its zeros.")
+        if other is not None:
+            write()
+            for sentence in frames.difference(other):
+                write(f"- {sentence}")
+            write()
+            table(document["pairs"], PAIRS, "They have no tensor in common.")
 
     emit(document, json, people)
 
@@ -67,6 +83,27 @@ def inspected(path: str, runs: Path) -> Path:
 
     out = cache.begin(locate(path, runs), runs, again=True)
     return finished(out, path)
+
+
+def compared(path: str, against: str, runs: Path) -> Path:
+    """Compares a checkpoint with another one, or finds the comparison that is there already.
+
+    Args:
+        path: what the user typed for the first.
+        against: and for the second.
+        runs: the runs folder.
+
+    Returns:
+        the folder of the finished comparison.
+
+    Raises:
+        ModelError: one of them cannot be read; its sentence.
+    """
+    from analysis.engine.inspect import pair
+    from analysis.engine.inspect.locate import locate
+
+    out = pair.begin(locate(path, runs), locate(against, runs), runs, again=True)
+    return finished(out, against)
 
 
 def finished(out: Path, what: str) -> Path:

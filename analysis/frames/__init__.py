@@ -8,6 +8,17 @@ from analysis.frames.checkpoint_document import document, patterns
 from analysis.frames.checkpoint_units import matrix_structure, units
 from analysis.frames.checkpoint_values import cut, cut_sentence, scored, sizes, tensor_histogram, window
 from analysis.frames.checkpoint_verdict import findings
+from analysis.frames.compare import (
+    comparison,
+    counted,
+    distances,
+    lost_units,
+    tensor_pairs,
+    unpaired,
+    zero_overlap,
+)
+from analysis.frames.compare_values import kept_by_size, two_values
+from analysis.frames.compare_verdict import difference
 from analysis.frames.curves import best_lr, curves, few_rates, usual
 from analysis.frames.front import areas, front_sentences, trials
 from analysis.frames.growth import growth, growth_agreement
@@ -27,11 +38,15 @@ __all__ = [
     "batches",
     "best_lr",
     "box",
+    "comparison",
+    "counted",
     "counts",
     "curves",
     "cut",
     "cut_sentence",
     "denominators",
+    "difference",
+    "distances",
     "document",
     "evals",
     "expected_jaccard",
@@ -44,9 +59,11 @@ __all__ = [
     "growth_agreement",
     "inspection",
     "keeps",
+    "kept_by_size",
     "large",
     "layers",
     "losses",
+    "lost_units",
     "many",
     "mask_picture",
     "matrix_structure",
@@ -72,11 +89,15 @@ __all__ = [
     "sizes",
     "structure",
     "tensor_histogram",
+    "tensor_pairs",
     "tensors",
     "thresholds",
     "trials",
+    "two_values",
     "units",
+    "unpaired",
     "usual",
     "verdict",
     "window",
+    "zero_overlap",
 ]

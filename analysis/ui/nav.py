@@ -69,6 +69,13 @@ ENTRIES: dict[str, Entry] = {
         Entry("Checkpoint", "checkpoint/checkpoint.py", "Checkpoint", "folder_open", "What is in this file?"),
         Entry(
             "Checkpoint",
+            "checkpoint/compare.py",
+            "Compare two",
+            "compare_arrows",
+            "What is the difference between these two?",
+        ),
+        Entry(
+            "Checkpoint",
             "checkpoint/evaluate.py",
             "Evaluate",
             "speed",

@@ -11,6 +11,8 @@ import plotly.graph_objects as go
 
 from analysis.figures import (
     batches,
+    compare,
+    compare_zeros,
     curves,
     front,
     layers,
@@ -155,6 +157,30 @@ def files(m: Maker) -> pd.DataFrame:
     return m.frame(tensor=m.names(*(f"t{i}" for i in range(500))), numel=numel, **rest)
 
 
+def far(m: Maker) -> pd.DataFrame:
+    where = {"layer": m.whole(300) - 1, "role": m.names("query", "ffn in", "bias"), "weights": m.whole()}
+    return m.frame(**where, relative=m.real(), cosine=m.real(-1), flipped=m.real())
+
+
+def two(m: Maker) -> pd.DataFrame:
+    at = np.arange(m.n)
+    bins = {"a_bin": at % 161 - 80, "b_bin": at // 161 - 9}
+    a = np.sign(bins["a_bin"]) * 2.0 ** (np.abs(bins["a_bin"]) / 4 - 16)
+    a = np.where(at == 1, np.nan, a) if m.case == "NaN" else a
+    b = np.sign(bins["b_bin"]) * 2.0 ** (np.abs(bins["b_bin"]) / 4 - 16)
+    return m.frame(**bins, a=a, b=b, count=m.whole(10**6))
+
+
+def tenths(m: Maker) -> pd.DataFrame:
+    kept = {"weights": m.whole(), "kept": m.real(0, 9), "share": m.real(), "chance": m.real()}
+    return m.frame(tenth=np.arange(m.n) + 1, low=m.real(), high=m.real(), **kept)
+
+
+def changed(m: Maker) -> pd.DataFrame:
+    counts = {"compared": m.whole(1000) + 1, "zeros_gained": m.real(0, 9), "zeros_lost": m.real(0, 9)}
+    return m.frame(tensor=m.names(*(f"t{i}" for i in range(500))), **counts)
+
+
 def bins(m: Maker) -> pd.DataFrame:
     low = np.arange(m.n) / 10.0
     if m.n > 2:
@@ -238,6 +264,11 @@ FIGURES: dict[str, Callable[[Maker, bool], go.Figure]] = {
     "schedule": lambda m, d: schedule.schedule(scheduled(m), title="x", dark=d),
     "tensor sparsity": lambda m, d: tensors.sparsity(files(m), dark=d),
     "tensor values": lambda m, d: tensors.values(bins(m), name=NAMES[1], log=True, dark=d),
+    "distance": lambda m, d: compare.distance(far(m), title=NAMES[1], dark=d),
+    "distance cosine": lambda m, d: compare.distance(far(m), "cosine", dark=d),
+    "two values": lambda m, d: compare.values(two(m), dark=d),
+    "kept by size": lambda m, d: compare_zeros.kept(tenths(m), dark=d),
+    "zeros changed": lambda m, d: compare_zeros.zeros(changed(m), dark=d),
     "cost": lambda m, d: probe.cost(measured(m), floor=0.5, title=NAMES[1], dark=d),
     "latency": lambda m, d: probe.latency(timed(m), dark=d),
     "denominators": lambda m, d: tensors.denominators(shares(m), dark=d),

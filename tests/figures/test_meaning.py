@@ -6,7 +6,20 @@ import numpy as np
 import pandas as pd
 
 from analysis import frames
-from analysis.figures import batches, curves, density, front, layers, live, overlap, picture, probe, scatter
+from analysis.figures import (
+    batches,
+    compare,
+    compare_zeros,
+    curves,
+    density,
+    front,
+    layers,
+    live,
+    overlap,
+    picture,
+    probe,
+    scatter,
+)
 
 
 def plane() -> pd.DataFrame:
@@ -217,6 +230,50 @@ def test_large_batch_draws_a_panel_per_size_and_one_style_per_line() -> None:
     assert np.allclose(band.y, [0.6, 0.9, 0.7, 0.4])
     assert figure.layout.xaxis.title.text == "gradients evaluated (examples)"
     assert figure.layout.yaxis.title.text == "f1 on the validation split (fraction)"
+
+
+def test_distances_are_in_reading_order_and_in_per_cent() -> None:
+    rows = {"layer": [1, 0], "role": ["ffn out", "query"], "weights": [10, 20], "relative": [0.5, 0.02]}
+    cells = pd.DataFrame({**rows, "cosine": [0.9, -0.2], "flipped": [0.1, 0.0]})
+    trace = compare.distance(cells).data[0]
+    assert list(trace.x) == ["query", "feed-forward out"] and list(trace.y) == ["0", "1"]
+    assert np.allclose([trace.z[0][0], trace.z[1][1]], [2, 50]) and np.isnan(trace.z[0][1])
+    trace = compare.distance(cells, "cosine").data[0]
+    assert np.isclose(trace.z[0][0], -0.2) and trace.zmin == -0.2 and trace.zmax == 0.9
+
+
+def test_two_values_stand_in_their_cells_with_zero_in_the_middle() -> None:
+    rows = [(-2, -2, -0.1, -0.1, 5), (0, 1, 0.0, 0.01, 2), (2, 0, 0.1, 0.0, 7)]
+    a_bin, b_bin, a, b, count = map(list, zip(*rows, strict=True))
+    plane = pd.DataFrame({"a_bin": a_bin, "b_bin": b_bin, "a": a, "b": b, "count": count})
+    cells, line = compare.values(plane).data
+    assert cells.z.shape == (5, 5) and len(cells.x) == 6 and cells.x[2] == -cells.x[3] == -1
+    counts = cells.customdata[:, :, 0]
+    assert (counts[0, 0], counts[3, 2], counts[2, 4], counts.sum()) == (5, 2, 7, 14)
+    assert np.isfinite(cells.z).sum() == 3
+    assert cells.z[2, 4] < density.LEVELS <= min(cells.z[0, 0], cells.z[3, 2]), (
+        "zero in B has a hue of its own"
+    )
+    assert list(line.x) == list(line.y) and line.name == "unchanged"
+    alt = compare.values(plane).layout.meta["alt"]
+    assert "14 weights" in alt and "7 became zero" in alt
+
+
+def test_kept_by_size_has_a_bar_a_tenth_and_a_line_at_chance() -> None:
+    tenths = pd.DataFrame({"tenth": [1, 2], "low": 0.1, "high": 0.2, "weights": 10.0, "kept": [1.0, 9.0]})
+    figure = compare_zeros.kept(tenths.assign(share=tenths["kept"] / 10, chance=0.5))
+    bars, chance = figure.data
+    assert np.allclose(bars.y, [10, 90]) and np.allclose(chance.y, 50) and chance.name == "chance, 50.0 %"
+
+
+def test_zeros_gained_go_up_and_zeros_lost_go_down() -> None:
+    rows = {"tensor": ["x", "y", "z"], "layer": [0, 1, -1], "role": ["query", "bias", ""], "compared": 10.0}
+    figure = compare_zeros.zeros(
+        pd.DataFrame({**rows, "zeros_gained": [5.0, 0, 0], "zeros_lost": [1.0, 2, 0]})
+    )
+    gained, lost = figure.data
+    assert list(gained.x) == ["0 query", "y"], "a tensor without any change is left out"
+    assert np.allclose(gained.y, [50, 0]) and np.allclose(lost.y, [-10, -20])
 
 
 def test_estimated_points_are_hollow_with_error_bars_and_verified_ones_filled() -> None:

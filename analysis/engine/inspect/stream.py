@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
@@ -46,7 +46,7 @@ def grouped(pieces: Sequence[tuple[int, Piece]]) -> list[list[Piece]]:
 
 def mapped(
     work: Callable[[list[Piece]], list[Result]], groups: Sequence[list[Piece]], size: int
-) -> Iterator[tuple[list[Piece], list[Result]]]:
+) -> Generator[tuple[list[Piece], list[Result]]]:
     """Applies a function to groups of pieces on two processes, results in order.
 
     Plain threads would share one interpreter, whose lock ``numpy.bincount`` holds: two of them are hardly
