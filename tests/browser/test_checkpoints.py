@@ -1,4 +1,4 @@
-"""Opening checkpoints as a visitor does: hostile names, a cut by slider, a zoom by mouse, a file that is sent."""
+"""Opening checkpoints as a visitor does: hostile names, a cut by slider, a zoom by mouse, a sent file."""
 
 from __future__ import annotations
 

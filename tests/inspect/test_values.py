@@ -10,10 +10,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.engine.inspect import values
+from analysis.engine.inspect import reading, values
 from analysis.engine.inspect.header import Entry
 from analysis.engine.inspect.kinds import KINDS, edges
-from analysis.engine.inspect.values import Found, analyse, spans
+from analysis.engine.inspect.reading import spans
+from analysis.engine.inspect.values import Found, analyse
 from tests.inspect import made
 
 SMALL = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -68,8 +69,9 @@ def test_everything_agrees_with_whole_tensors(
     w = made.read(dtype, raw)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(values, "CHUNK", chunk)
-        patch.setattr(values, "LONGEST", 64 * chunk)
-        patch.setattr(values, "SPAN", 32 * chunk)
+        patch.setattr(reading, "CHUNK", chunk)
+        patch.setattr(reading, "LONGEST", 64 * chunk)
+        patch.setattr(reading, "SPAN", 32 * chunk)
         found = measured(entry(tmp_path / "w", dtype, shape, raw))
     said, seen = found.tally.summary(), found.structure
     assert said["zeros"] == (w == 0).sum() and said["nonfinite"] == 0
@@ -102,8 +104,9 @@ def test_kernels_and_rows_longer_than_a_piece(tmp_path: Path, seed: int, area: i
         whole = measured(found)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(values, "CHUNK", 64)
-            patch.setattr(values, "LONGEST", 128)
-            patch.setattr(values, "SPAN", 32)
+            patch.setattr(reading, "CHUNK", 64)
+            patch.setattr(reading, "LONGEST", 128)
+            patch.setattr(reading, "SPAN", 32)
             parts = measured(found)
         for seen in (whole, parts):
             assert seen.structure is not None

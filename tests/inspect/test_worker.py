@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from analysis import frames
-from analysis.engine.inspect import cache, parts, stream, values
+from analysis.engine.inspect import cache, parts, reading, stream
 from analysis.engine.inspect.worker import inspect
 from analysis.errors import ModelError
 from analysis.store import jobs, layout
@@ -34,7 +34,7 @@ def test_two_processes_find_what_one_finds(tmp_path: Path, monkeypatch: pytest.M
     inspect(path, tmp_path / "one")
     monkeypatch.setattr(stream, "SMALL", 0)
     monkeypatch.setattr(stream, "TOGETHER", 1 << 17)
-    monkeypatch.setattr(values, "SPAN", 1 << 15)
+    monkeypatch.setattr(reading, "SPAN", 1 << 15)
     inspect(path, tmp_path / "two")
     one, two = frames.tensors(tmp_path / "one"), frames.tensors(tmp_path / "two")
     assert one.equals(two) and one["zeros"].notna().all()

@@ -18,7 +18,7 @@ from analysis.engine.inspect.again import entries, mask_of
 from analysis.engine.inspect.header import Entry, open_regular
 from analysis.engine.inspect.kinds import KINDS, nonzero
 from analysis.engine.inspect.names import plain_name
-from analysis.engine.inspect.values import CHUNK, read
+from analysis.engine.inspect.reading import CHUNK, read
 from analysis.engine.inspect.window import numbers
 from analysis.errors import LabError, ModelError
 from analysis.store import arrays, jobs, layout

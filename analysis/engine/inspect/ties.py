@@ -11,7 +11,7 @@ import numpy as np
 
 from analysis.engine.inspect.header import Entry, open_regular
 from analysis.engine.inspect.layouts import NO_PARAMETER, Tensor
-from analysis.engine.inspect.values import CHUNK, read
+from analysis.engine.inspect.reading import CHUNK, read
 from analysis.store import arrays
 
 LEAST = 2  # dimensions: norms and biases are often equal without being shared

@@ -6,30 +6,24 @@ A tensor is read in spans of whole rows, so that two processes can share it; wha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from analysis.engine.inspect.header import Entry, clean, open_regular
+from analysis.engine.inspect.header import Entry, open_regular
 from analysis.engine.inspect.kinds import (
     KINDS,
     RELATIVE_WIDTH,
     Kind,
     codes,
     edges,
-    narrow,
     nonzero,
-    unpack,
     zero_codes,
 )
-from analysis.engine.inspect.structure import BLOCK, Structure
-from analysis.errors import ModelError
+from analysis.engine.inspect.reading import CHUNK, as_matrix, pieces, read
+from analysis.engine.inspect.structure import Structure
 
-CHUNK = 1 << 18  # values counted at a time
-LONGEST = 1 << 21  # values of 32 rows above which a matrix is read in stretches of one row
-SPAN = 1 << 25  # values one process takes at a time
 QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 
@@ -220,22 +214,6 @@ class Found:
             self.structure.join(other.structure)
 
 
-def as_matrix(entry: Entry) -> tuple[int, int, bool]:
-    """Gives rows, values per row, and whether the rows mean anything: not of a vector, nor of a view."""
-    width = math.prod(entry.shape[1:])
-    packed = KINDS[entry.dtype].packed if entry.dtype in KINDS else 1
-    if len(entry.shape) < 2 or not width or width % packed or not entry.ordered:
-        return (1 if entry.numel else 0), entry.numel, False
-    return entry.shape[0], width, True
-
-
-def spans(entry: Entry) -> list[tuple[int, int]]:
-    """Cuts a tensor into stretches of whole rows that one process takes at a time; each starts at 32 k."""
-    rows, width, _ = as_matrix(entry)
-    step = max(BLOCK, SPAN // max(width, 1) // BLOCK * BLOCK)
-    return [(begin, min(begin + step, rows)) for begin in range(0, rows, step)] or [(0, 0)]
-
-
 def analyse(entry: Entry, begin: int, end: int, mask: Entry | None = None) -> Found:
     """Measures the rows [begin, end) of a tensor.
 
@@ -278,43 +256,3 @@ def _take(
         structure.add(row, nonzero(tally.kind, raw))
     else:
         structure.add_part(row, offset, nonzero(tally.kind, raw))
-
-
-def pieces(width: int, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yields row, offset in the row and number of values of what is read at a time: rows if they fit."""
-    if width * BLOCK > LONGEST:
-        for row in range(begin, end):
-            for offset in range(0, width, CHUNK):
-                yield row, offset, min(CHUNK, width - offset)
-        return
-    step = max(BLOCK, CHUNK // max(width, 1) // BLOCK * BLOCK)
-    for row in range(begin, end, step):
-        yield row, 0, (min(row + step, end) - row) * width
-
-
-def read(file: BinaryIO, entry: Entry, at: int, count: int) -> np.ndarray:
-    """Reads values of a tensor; plain reads, because a mapped file that shrinks kills the process.
-
-    Args:
-        file: the entry's file.
-        entry: of a type in ``KINDS``.
-        at: number of the first value.
-        count: how many.
-
-    Returns:
-        one item per value [count], of the type's storage.
-
-    Raises:
-        ModelError: the file ended before.
-    """
-    kind = KINDS[entry.dtype]
-    storage = np.dtype(kind.storage)
-    items = -(-count // kind.packed)
-    file.seek(entry.start + at // kind.packed * storage.itemsize)
-    data = file.read(items * storage.itemsize)
-    if len(data) != items * storage.itemsize:
-        raise ModelError(f"{clean(entry.file.name)!r} became shorter while it was read; inspect it again.")
-    return unpack(kind, np.frombuffer(data, dtype=storage))[:count]
-
-
-__all__ = ["QUANTILES", "Found", "Tally", "analyse", "as_matrix", "narrow", "pieces", "read", "spans"]

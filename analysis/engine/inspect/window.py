@@ -16,7 +16,7 @@ import numpy as np
 from analysis.engine.inspect.again import entries, mask_of
 from analysis.engine.inspect.header import Entry, clean, open_regular
 from analysis.engine.inspect.kinds import KINDS, codes, edges, narrow, nonzero
-from analysis.engine.inspect.values import as_matrix, read
+from analysis.engine.inspect.reading import as_matrix, read
 from analysis.errors import LabError, ModelError
 from analysis.store import arrays, jobs
 

@@ -28,9 +28,10 @@ from analysis.engine.inspect.header import clean
 from analysis.engine.inspect.layouts import Tensor, tensors
 from analysis.engine.inspect.opening import open_checkpoint
 from analysis.engine.inspect.parts import Parts
+from analysis.engine.inspect.reading import as_matrix, spans
 from analysis.engine.inspect.stream import grouped, mapped
 from analysis.engine.inspect.ties import tied
-from analysis.engine.inspect.values import Found, analyse, as_matrix, spans
+from analysis.engine.inspect.values import Found, analyse
 from analysis.errors import LabError, ModelError
 from analysis.store import arrays, jobs, layout
 
