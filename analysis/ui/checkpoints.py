@@ -72,6 +72,7 @@ def ask() -> Path:
     Raises:
         ModelError: the path may not or cannot be opened.
     """
+    top = st.container()
     sent = uploads.offered()
     known = sent | offered()
     newest = next(reversed(sent), None)
@@ -81,16 +82,17 @@ def ask() -> Path:
     typed = [text for text in url.read("path")[:1] if text not in known]
     held = st.session_state.get("path")
     options = list(dict.fromkeys([*known, *typed, *([held] if held else [])]))
-    chosen = url.select(
-        "Checkpoint",
-        options,
-        key="path",
-        name=lambda p: known.get(p, p),
-        accept_new_options=True,
-        placeholder="Choose one, or type the path of a file of weights or a model folder",
-        help="Paths are looked up below the runs folder, this repository, the working folder, and "
-        "`PRUNING_LAB_CHECKPOINTS` and `PRUNING_LAB_MODELS`.",
-    )
+    with top:
+        chosen = url.select(
+            "Checkpoint",
+            options,
+            key="path",
+            name=lambda p: known.get(p, p),
+            accept_new_options=True,
+            placeholder="Choose one, or type a path, a run's id, or a hub id that is in the local cache",
+            help="Paths are looked up below the runs folder, this repository, the working folder, and "
+            "`PRUNING_LAB_CHECKPOINTS` and `PRUNING_LAB_MODELS`.",
+        )
     if not chosen:
         story.stop_empty(
             "There is no checkpoint to offer: finish a run, or type the path of one.",

@@ -92,7 +92,8 @@ def test_a_sent_file_is_opened_and_gone_with_its_session(tmp_path: Path, serve: 
     here = tab().open(f"{server.url}/checkpoint?path={start}")
     here.page.get_by_text("Send a small file").click()
     here.page.locator("input[type=file]").set_input_files(sent)
-    here.page.get_by_text("Sent · mine.safetensors").first.wait_for(timeout=PATIENCE)
+    shown = "() => [...document.querySelectorAll('input')].some(i => i.value === 'Sent · mine.safetensors')"
+    here.page.wait_for_function(shown, timeout=PATIENCE)
     here.settle()
     assert len(list((runs / ".uploads").rglob("*.safetensors"))) == 1
     large = tmp_path / "large.safetensors"
