@@ -6,7 +6,15 @@ from analysis.frames.batches import batches
 from analysis.frames.checkpoint import denominators, file_problems, inspection, layers, tensors
 from analysis.frames.checkpoint_document import document, patterns
 from analysis.frames.checkpoint_units import matrix_structure, units
-from analysis.frames.checkpoint_values import cut, cut_sentence, scored, sizes, tensor_histogram, window
+from analysis.frames.checkpoint_values import (
+    cut,
+    cut_sentence,
+    exact_threshold,
+    scored,
+    sizes,
+    tensor_histogram,
+    window,
+)
 from analysis.frames.checkpoint_verdict import findings
 from analysis.frames.compare import (
     comparison,
@@ -49,6 +57,7 @@ __all__ = [
     "distances",
     "document",
     "evals",
+    "exact_threshold",
     "expected_jaccard",
     "factors_sentence",
     "few_rates",

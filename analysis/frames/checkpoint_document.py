@@ -22,7 +22,7 @@ def patterns(folder: Path) -> pd.DataFrame:
         folder: folder into which the inspection was written.
 
     Returns:
-        pattern ("N:M": no more than N of M neighbours along a row are left, for the smallest N that holds;
+        pattern ("N:M": no more than N of M neighbours along a row are left, for the smallest N ≤ M/2;
         "rows", "columns", "heads", "blocks 32 × 32", "whole matrices"); in how many matrices, of how many
         it is asked; share of those weights that lie in it.
     """
@@ -44,7 +44,7 @@ def patterns(folder: Path) -> pd.DataFrame:
         asked = found[seen.notna() & (found["zeros"] < found["numel"])]
         for most in sorted(set(seen[asked.index].tolist())):
             hit = asked[seen[asked.index] == most]
-            if 0 < most < size:
+            if 0 < most <= size / 2:
                 share = hit["numel"].sum() / max(1, asked["numel"].sum())
                 rows.append(_pattern(f"{most:.0f}:{size}", len(hit), len(asked), share))
     gone = found[(found["zeros"] == found["numel"]) & (found["numel"] > 0)]

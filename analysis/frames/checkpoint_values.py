@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames.checkpoint import labels, sites, tensors
-from analysis.frames.tables import UNREADABLE, log, table
+from analysis.frames.tables import UNREADABLE, log, number, read_json, table
 from analysis.store import arrays
 
 BINS = {"low": "float64", "high": "float64", "count": "int64"}
@@ -138,7 +138,8 @@ def cut(folder: Path, sparsity: float, by: str = "magnitude", scope: str = "glob
     Returns:
         one row a matrix: weights (scores where those are cut), zeros now, below, at, removed, sparsity
         afterwards. ``attrs["threshold"]`` holds the ends (low, high) of the threshold, or None without one;
-        equal ends are exact.
+        equal ends are exact. ``attrs["rank"]`` is how many of the units at the threshold go,
+        ``attrs["single"]`` whether a second look at 32-bit weights would tell it exactly.
     """
     found = sites(tensors(folder)) if by == "magnitude" else scored(folder)
     known = histograms(folder, found.index)
@@ -147,8 +148,9 @@ def cut(folder: Path, sparsity: float, by: str = "magnitude", scope: str = "glob
     groups = [list(found.index)] if scope == "global" else [[i] for i in found.index]
     rows: dict[Any, tuple[int, int, float]] = {}
     threshold: tuple[float, float] | None = None
+    rank = 0
     for group in groups:
-        ends, counts = _cut([ranked[i] for i in group], sparsity)
+        ends, rank, counts = _cut([ranked[i] for i in group], sparsity)
         threshold = ends if scope == "global" else None
         rows |= dict(zip(group, counts, strict=True))
     found = found.assign(label=labels(found["block"]))
@@ -166,7 +168,9 @@ def cut(folder: Path, sparsity: float, by: str = "magnitude", scope: str = "glob
     if threshold is not None and not _exact(found):
         low, high = sorted((threshold[1], threshold[1] * (1 + RELATIVE_WIDTH)))
         threshold = (low, high)
-    out.attrs["threshold"] = threshold
+    wide = threshold is not None and 0 < threshold[0] < threshold[1]
+    single = wide and bool((found["dtype"] == "F32").all())
+    out.attrs |= {"threshold": threshold, "rank": rank, "single": single}
     return out
 
 
@@ -187,20 +191,20 @@ def _ranked(row: pd.Series, histogram: Histogram, by: str) -> Histogram:
 
 def _cut(
     ranked: list[Histogram], sparsity: float
-) -> tuple[tuple[float, float] | None, list[tuple[int, int, float]]]:
-    """The threshold over some matrices, and of each: units below it, units at it, units removed."""
+) -> tuple[tuple[float, float] | None, int, list[tuple[int, int, float]]]:
+    """The threshold over some matrices, how many at it go, and of each: below it, at it, removed."""
     values = np.concatenate([v for v, _ in ranked]) if ranked else np.zeros(0)
     counts = np.concatenate([c for _, c in ranked]) if ranked else np.zeros(0, dtype=np.int64)
     wanted = int(np.ceil(min(max(sparsity, 0.0), 1.0) * counts.sum() - 1e-9))
     if wanted <= 0:
-        return None, [(0, 0, 0.0) for _ in ranked]
+        return None, 0, [(0, 0, 0.0) for _ in ranked]
     order = np.argsort(values, kind="stable")
     cumulative = counts[order].cumsum()
     edge = float(values[order][np.searchsorted(cumulative, wanted)])
     parts = [(int(c[v < edge].sum()), int(c[v == edge].sum())) for v, c in ranked]
     below, at = sum(b for b, _ in parts), sum(a for _, a in parts)
     share = (wanted - below) / at if at else 0.0
-    return (edge, edge), [(b, a, b + share * a) for b, a in parts]
+    return (edge, edge), wanted - below, [(b, a, b + share * a) for b, a in parts]
 
 
 def window(folder: Path) -> pd.DataFrame:
@@ -263,3 +267,10 @@ def cut_sentence(frame: pd.DataFrame, sparsity: float, by: str = "magnitude") ->
     if ties > 1:
         words += f", where {ties:,.0f} {what} lie, of which some stay"
     return f"{words}. Matrices would be {100 * least:.1f} to {100 * most:.1f} % sparse."
+
+
+def exact_threshold(folder: Path) -> dict[str, float]:
+    """Reads an exact threshold (``engine.inspect.exact``): threshold, below, at; empty when there is none."""
+    found = read_json(Path(folder) / "exact.json")
+    numbers = {name: number(found.get(name)) for name in ("threshold", "below", "at")}
+    return numbers if all(np.isfinite(v) for v in numbers.values()) else {}

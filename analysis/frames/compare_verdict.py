@@ -117,11 +117,13 @@ def _structure(known: pd.DataFrame, blocks: pd.DataFrame) -> list[str]:
     for kind, why in (("heads", "output columns or value rows"), ("neurons", "rows in or columns out")):
         part = blocks[blocks["kind"] == kind]
         lost, back = int(part["lost"].sum()), int(part["regained"].sum())
-        if lost or back:
-            where = part[part["lost"] > 0]["layer"].nunique()
-            of = f"{lost:,} of {int(part['total'].sum()):,} {kind} are lost in B, in {where:,} layers"
-            more = f"; {back:,} that were empty in A are not in B" if back else ""
-            out.append(f"{of} (their {why} became zero){more}.")
+        total, where = int(part["total"].sum()), part[part["lost"] > 0]["layer"].nunique()
+        if lost:
+            layers = "1 layer" if where == 1 else f"{where:,} layers"
+            said = f"{lost:,} of {total:,} {kind} are lost in B, in {layers} (their {why} became zero)"
+            out.append(f"{said}; {back:,} that were empty in A are not in B." if back else f"{said}.")
+        elif back:
+            out.append(f"{back:,} of {total:,} {kind} that were empty in A are not in B; none is lost.")
     counts = {name: int(known[f"{name[:4]}_emptied"].sum()) for name in ("rows", "cols")}
     words = [f"{n:,} {'rows' if name == 'rows' else 'columns'}" for name, n in counts.items() if n]
     return [*out, f"{' and '.join(words)} of matrices became empty in B."] if words else out

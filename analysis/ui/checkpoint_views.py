@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from analysis import frames
-from analysis.engine.inspect import plane, window
+from analysis.engine.inspect import exact, plane, window
 from analysis.figures import checkpoint, layers, picture, scatter, tensors
 from analysis.store import jobs
 from analysis.ui import boxes, cached, charts, guard, pick, story, url, working
@@ -117,6 +117,8 @@ def _cut(folder: Path, dark: bool) -> None:
     table = cached.frame("cut", folder, sparsity=percent / 100, by=by, scope=scope)
     threshold = table.attrs["threshold"]
     st.markdown(guard.escape(frames.cut_sentence(table, percent / 100, by)))
+    if by == "magnitude" and table.attrs["single"]:
+        _exactly(folder, float(threshold[0]), table.attrs["rank"])
     figure = layers.heat(table, "sparsity", of="weights" if by == "magnitude" else "scores", dark=dark)
     charts.chart(figure, key="checkpoint-cut", revision=folder.name)
     charts.data(table, figure, name="cut", title="What every matrix would lose, and downloads")
@@ -124,6 +126,30 @@ def _cut(folder: Path, dark: bool) -> None:
         bins = cached.frame("sizes", folder)
         figure = checkpoint.sizes(bins, threshold, dark=dark)
         charts.chart(figure, key="checkpoint-cut-sizes", revision=folder.name)
+
+
+def _exactly(folder: Path, edge: float, rank: int) -> None:
+    """Finds the threshold to the last bit on request: that takes a second look at the file."""
+    out = folder / "exact" / f"{edge:.9g}-{rank}"
+
+    def begin() -> None:
+        jobs.begin(out, exact.MODULE, str(folder), repr(edge), str(rank), str(out))
+
+    if jobs.read(out).state == "absent":
+        st.button(
+            "Find the exact threshold",
+            on_click=guard.action(begin),
+            icon=":material/my_location:",
+            help="The histogram of 32-bit weights resolves 0.4 %; this reads them once more.",
+        )
+        return
+    working.finish(out, "Looking at the weights near the threshold", begin)
+    found = frames.exact_threshold(out)
+    if found:
+        st.markdown(
+            f"Exactly: |w| up to **{found['threshold']:.9g}** goes; {found['at']:,.0f} weights have that "
+            "very value."
+        )
 
 
 def _tensors(folder: Path, dark: bool) -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analysis import frames
-from analysis.engine.inspect import window
+from analysis.engine.inspect import exact, window
 from analysis.engine.inspect.worker import inspect
 from analysis.errors import ModelError
 from tests.inspect import made
@@ -62,6 +62,23 @@ def test_a_cut_is_what_sorting_says(
         low, high = found.attrs["threshold"]
         assert low <= every[wanted - 1] <= high and (low == high or dtype == "F32")
         assert (high - low) <= 2**-7 * high
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.01, 1), st.sampled_from([0.0, 0.4]))
+@settings(suppress_health_check=SMALL, max_examples=10, deadline=None)
+def test_a_second_look_gives_the_threshold_to_the_last_bit(
+    tmp_path: Path, seed: int, share: float, sparse: float
+) -> None:
+    weights = checkpoint(tmp_path, "F32", seed, sparse)
+    every = np.sort(np.concatenate([np.abs(w).ravel() for w in weights.values()]))
+    wanted = every[int(np.ceil(share * 3600 - 1e-9)) - 1]
+    attrs = frames.cut(tmp_path / "out", share).attrs
+    if wanted == 0:
+        assert attrs["threshold"] == (0.0, 0.0)
+        return
+    exact.exact(tmp_path / "out", attrs["threshold"][0], attrs["rank"], tmp_path / "exact")
+    found = frames.exact_threshold(tmp_path / "exact")
+    assert found["threshold"] == wanted and found["at"] == (every == wanted).sum()
 
 
 def test_the_sentence_on_a_cut_has_its_numbers(tmp_path: Path) -> None:
