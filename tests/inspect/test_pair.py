@@ -401,7 +401,7 @@ def test_heads_lost_in_a_file_are_told_with_the_heads_of_its_config(tmp_path: Pa
     assert found["layer"].tolist() == [0, 1] and set(found["kind"]) == {"heads"}
     assert found["total"].tolist() == [4, 4] and found["lost"].tolist() == [2, 0]
     said = " ".join(frames.difference(tmp_path / "out"))
-    assert "2 of 8 heads are lost in B, in 1 layers" in said
+    assert "2 of 8 heads are lost in B, in 1 layer" in said
     assert frames.tensor_pairs(tmp_path / "out")["heads_lost"].tolist() == [0, 2, 0, 0]
 
 
