@@ -2,7 +2,7 @@
 
 ``python benchmarks/inspect_speed.py [--gigabytes 2] [--large 8] [--json]`` makes its files in a temporary
 folder and deletes them. Printed are the values pass of bfloat16 and single precision, dense and 90 % sparse;
-the anonymous memory above what the imports take, at two sizes; opening 400 tensors in 20 shards; and the
+the comparison of two files; the anonymous memory above what the imports take, at two sizes; opening 400 tensors in 20 shards; and the
 whole command on a checkpoint of the size of BERT-base. Times are the best of three, warm.
 """
 
@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from analysis.engine.inspect.opening import open_checkpoint
+from analysis.engine.inspect.pair import compare
 from analysis.engine.inspect.worker import inspect
 
 ROWS, COLS = 4096, 4096
@@ -144,6 +145,27 @@ def memory(folder: Path, gigabytes: float) -> dict[str, Any]:
     }
 
 
+def pair(folder: Path, dtype: str, gigabytes: float) -> dict[str, Any]:
+    """Two checkpoints walked in lock-step, beside touching every byte of both."""
+    paths = [write(folder / f"{name}.safetensors", dtype, gigabytes / 2) for name in "ab"]
+    size = sum(path.stat().st_size for path in paths)
+    touched = best(lambda: [touch(path) for path in paths])
+
+    def fresh() -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as out:
+            compare(*paths, Path(out))
+
+    read = best(fresh)
+    for path in paths:
+        path.unlink()
+    return {
+        "what": f"compare two, {dtype}, {size / 1e9:.1f} GB together",
+        "GB_per_s": size / read / 1e9,
+        "touch_GB_per_s": size / touched / 1e9,
+        "ratio_to_touch": read / touched,
+    }
+
+
 def shards(folder: Path) -> dict[str, Any]:
     """Opening 400 tensors in 20 shards: headers checked, the table known, nothing read."""
     index: dict[str, str] = {}
@@ -197,6 +219,7 @@ def main() -> None:
         folder = Path(name)
         kinds = [(dtype, sparsity) for dtype in ("BF16", "F32") for sparsity in (0.0, 0.9)]
         rows += [speed(folder, dtype, chosen.gigabytes, sparsity) for dtype, sparsity in kinds]
+        rows += [pair(folder, dtype, chosen.gigabytes) for dtype in ("BF16", "F32")]
         rows += [memory(folder, chosen.gigabytes), memory(folder, chosen.large), command(folder)]
         (folder / "shards").mkdir()
         rows.append(shards(folder / "shards"))

@@ -32,11 +32,17 @@ def layer() -> nn.Module:
     return block
 
 
-def test_masks_of_torch_prune_are_applied(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ["safetensors", "pt"])
+def test_masks_of_torch_prune_are_applied(tmp_path: Path, ending: str) -> None:
     model = layer()
     for name in ("fc1", "fc2"):
         prune.random_unstructured(model.layers[0][name], "weight", amount=0.75)
-    inspect(stored(tmp_path / "m.safetensors", model.state_dict()), tmp_path / "out")
+    path = tmp_path / f"m.{ending}"
+    if ending == "pt":
+        torch.save(model.state_dict(), path)
+    else:
+        stored(path, model.state_dict())
+    inspect(path, tmp_path / "out")
     found = frames.tensors(tmp_path / "out").set_index("tensor")
     for name in ("fc1", "fc2"):
         row = found.loc[f"layers.0.{name}.weight_orig"]

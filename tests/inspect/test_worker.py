@@ -214,3 +214,20 @@ def test_an_unreadable_file_fails_with_its_sentence(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="too few"):
         inspect(tmp_path / "m.safetensors", tmp_path / "out")
     assert "too few" in frames.file_problems(tmp_path / "out")[0]
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_and_memory_does_not_grow_with_the_file() -> None:
+    command = [
+        sys.executable,
+        "benchmarks/inspect_speed.py",
+        "--gigabytes",
+        "0.1",
+        "--large",
+        "0.6",
+        "--json",
+    ]
+    done = subprocess.run(command, cwd=layout.ROOT, capture_output=True, text=True, check=True, timeout=280)
+    rows = json.loads(done.stdout)
+    assert all(row["ratio_to_touch"] > 0 for row in rows if "touch_GB_per_s" in row)
+    assert [row["above_MB"] < 64 for row in rows if "above_MB" in row] == [True, True]
