@@ -2,8 +2,9 @@
 
 ``python benchmarks/inspect_speed.py [--gigabytes 2] [--large 8] [--json]`` makes its files in a temporary
 folder and deletes them. Printed are the values pass of bfloat16 and single precision, dense and 90 % sparse;
-the comparison of two files; the anonymous memory above what the imports take, at two sizes; opening 400 tensors in 20 shards; and the
-whole command on a checkpoint of the size of BERT-base. Times are the best of three, warm.
+the comparison of two files; the anonymous memory above what the imports take, at two sizes; the whole command
+on a checkpoint of the size of BERT-base; and opening 400 tensors in 20 shards. Times are the best of three,
+warm.
 """
 
 from __future__ import annotations
