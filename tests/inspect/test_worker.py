@@ -209,6 +209,22 @@ def test_a_cache_that_is_full_loses_its_oldest(tmp_path: Path) -> None:
     assert len(left) == cache.KEPT and left[0] == "003"
 
 
+def test_a_cache_that_is_large_loses_its_oldest_but_not_its_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "LARGEST", 25)
+    for i in range(4):
+        folder = tmp_path / cache.FOLDER / str(i)
+        folder.mkdir(parents=True)
+        (folder / "copy").write_bytes(b"x" * 10)
+        os.utime(folder, (i, i))
+    cache.sweep(tmp_path)
+    assert sorted(f.name for f in (tmp_path / cache.FOLDER).iterdir()) == ["2", "3"]
+    monkeypatch.setattr(cache, "LARGEST", 5)
+    cache.sweep(tmp_path)
+    assert [f.name for f in (tmp_path / cache.FOLDER).iterdir()] == ["3"]
+
+
 def test_an_unreadable_file_fails_with_its_sentence(tmp_path: Path) -> None:
     (tmp_path / "m.safetensors").write_bytes(b"abc")
     with pytest.raises(ModelError, match="too few"):

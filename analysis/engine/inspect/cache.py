@@ -17,6 +17,7 @@ SCHEMA_VERSION = 3
 MODULE = "analysis.engine.inspect.worker"
 FOLDER = ".inspections"
 KEPT = 40
+LARGEST = 4 * 2**30  # bytes of all inspections; copies of old PyTorch files are among them
 ENDS = 1 << 16  # bytes hashed at either end of a file that is no safetensors
 
 
@@ -83,9 +84,13 @@ def begin(path: Path, runs: Path, again: bool = False) -> Path:
 
 
 def sweep(runs: Path) -> None:
-    """Removes the oldest inspections beyond the number that is kept."""
+    """Removes the oldest inspections beyond the number, and beyond the bytes, that are kept."""
     store = runs / FOLDER
-    if store.is_dir():
-        folders = [f for f in store.iterdir() if f.is_dir()]
-        for old in sorted(folders, key=lambda f: f.stat().st_mtime, reverse=True)[KEPT:]:
+    if not store.is_dir():
+        return
+    folders = [f for f in store.iterdir() if f.is_dir() and not jobs.held(f / jobs.LOCK)]
+    total = 0
+    for place, old in enumerate(sorted(folders, key=lambda f: f.stat().st_mtime, reverse=True)):
+        total += sum(f.stat().st_size for f in old.rglob("*") if f.is_file())
+        if place >= KEPT or (total > LARGEST and place):
             shutil.rmtree(old, ignore_errors=True)
