@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 from analysis.engine.inspect.files import files_of
 from analysis.engine.inspect.header import MAX_HEADER, open_regular
 from analysis.store import jobs, layout
+from analysis.store.locks import held
 
 SCHEMA_VERSION = 3
 MODULE = "analysis.engine.inspect.worker"
@@ -79,7 +81,8 @@ def begin(path: Path, runs: Path, again: bool = False) -> Path:
         layout.make_runs_dir(runs)
         sweep(runs)
         jobs.begin(out, MODULE, str(path), str(out))
-    os.utime(out)  # the oldest looked at is the first to go
+    with contextlib.suppress(OSError):  # a folder that may only be read stays as it is
+        os.utime(out)  # the oldest looked at is the first to go
     return out
 
 
@@ -88,7 +91,7 @@ def sweep(runs: Path) -> None:
     store = runs / FOLDER
     if not store.is_dir():
         return
-    folders = [f for f in store.iterdir() if f.is_dir() and not jobs.held(f / jobs.LOCK)]
+    folders = [f for f in store.iterdir() if f.is_dir() and not held(f / jobs.LOCK)]
     total = 0
     for place, old in enumerate(sorted(folders, key=lambda f: f.stat().st_mtime, reverse=True)):
         total += sum(f.stat().st_size for f in old.rglob("*") if f.is_file())
