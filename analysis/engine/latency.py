@@ -164,7 +164,7 @@ def measure(
         tell: takes the number of examples after each forward; what it raises ends the work.
 
     Returns:
-        one row per variant: seconds (median, lower and upper quartile), ratio to dense (median over rounds),
+        one row per variant: seconds (median, lower and upper quartile), ratio of the medians to dense,
         parameters, largest difference of the outputs to the variant it must equal, kernel, reason.
     """
     for form in forms:
@@ -185,7 +185,7 @@ def measure(
             low, median, high = np.quantile(own, (0.25, 0.5, 0.75))
             row |= {"seconds": float(median), "low": float(low), "high": float(high), "rounds": ROUNDS}
             row |= {
-                "ratio": float(np.median(own / np.array(times["dense"]))),
+                "ratio": float(median / np.median(times["dense"])),
                 "parameters": parameters(form.model),
             }
             if form.like:

@@ -91,7 +91,7 @@ def units(frame: pd.DataFrame, *, title: str = "", dark: bool = False, height: i
         height=height,
         alt=f"Share of empty attention heads and feed-forward neurons in {frame['layer'].nunique()} layers.",
         how="A head is empty when its part of the value matrix or of the attention output is, a neuron when "
-        "its row in or its column out is. Both can be cut out without changing what the model computes.",
+        "its row in or its column out is. Both can be cut out, once what their bias leaves is added on.",
     )
     known = base.finite(frame, ["units", "empty"])
     known = known[known["units"] > 0] if len(known) else known

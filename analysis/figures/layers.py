@@ -70,7 +70,7 @@ def heat(
         "and role; compare rows for depth and columns for role.",
     )
     if known.empty:
-        return base.nothing(fig, "No masks yet: they are written when a run saves a snapshot.", dark=dark)
+        return base.nothing(fig, "No prunable matrix with a mask or zeros to show yet.", dark=dark)
     fig.add_trace(_heat(_cells(known, value), known, value, of, dark))
     fig.update_yaxes(autorange="reversed", type="category", showgrid=False)
     fig.update_xaxes(type="category", showgrid=False)
@@ -167,7 +167,7 @@ def bars(
             )
         )
     if not drawn:
-        return base.nothing(fig, "No masks yet: they are written when a run saves a snapshot.", dark=dark)
+        return base.nothing(fig, "No prunable matrix with a mask or zeros to show yet.", dark=dark)
     fig.update_layout(barmode="group", bargap=0.25, bargroupgap=0.05)
     fig.update_xaxes(type="category")
     return base.legend_above(fig)
@@ -206,7 +206,7 @@ def structure(frame: pd.DataFrame, *, title: str = "", dark: bool = False, heigh
     )
     known = base.finite(frame, ["rows_empty", "cols_empty"]).iloc[:MOST_ROWS]
     if known.empty:
-        return base.nothing(fig, "No masks yet: they are written when a run saves a snapshot.", dark=dark)
+        return base.nothing(fig, "No prunable matrix with a mask or zeros to show yet.", dark=dark)
     names = base.texts(
         (f"{'' if layer < 0 else layer} {ROLES.get(role, role)}".strip() if role != "conv" else "")
         or str(site).removesuffix(".weight")  # several convolutions share a layer and a role

@@ -31,7 +31,7 @@ CUT = {
 WINDOW = {"row": "int64", "col": "int64", "keep": "float32", "size": "float32"}
 INNER = 64
 PER_DECADE = 8
-RELATIVE_WIDTH = 2.0**-8  # of one step of a 32-bit histogram
+REST = 15  # bits of a 32-bit float that its histogram leaves out
 
 Histogram = tuple[np.ndarray, np.ndarray]
 
@@ -170,12 +170,22 @@ def cut(folder: Path, sparsity: float, by: str = "magnitude", scope: str = "glob
         ],
     )
     if threshold is not None and not _exact(found):
-        low, high = sorted((threshold[1], threshold[1] * (1 + RELATIVE_WIDTH)))
-        threshold = (low, high)
+        low, high = sorted((threshold[1], _next(threshold[1])))
+        threshold = (low, low if low == 0 and rank <= out["zeros"].sum() else high)
+    if by == "magnitude":  # what is zero already stays zero, however little was asked for
+        out["removed"] = np.maximum(out["removed"], out["zeros"])
+        out["kept"] = out["weights"] - out["removed"]
+        out["sparsity"] = out["removed"] / out["weights"].where(out["weights"] > 0)
     wide = threshold is not None and 0 < threshold[0] < threshold[1]
     single = wide and bool((found["dtype"] == "F32").all())
     out.attrs |= {"threshold": threshold, "rank": rank, "single": single}
     return out
+
+
+def _next(edge: float) -> float:
+    """Where the step of a 32-bit histogram that begins at a value ends, away from zero."""
+    bits = int(np.float32(edge).view(np.uint32))
+    return float(np.uint32(((bits >> REST) + 1) << REST).view(np.float32))
 
 
 def _exact(found: pd.DataFrame) -> bool:

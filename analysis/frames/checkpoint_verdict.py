@@ -51,7 +51,8 @@ def _what(found: pd.DataFrame, said: dict[str, Any]) -> str:
     known = counted(found)
     mine = found[~found["role"].isin(checkpoint.NO_PARAMETER) & (found["tied_to"] == "")]
     largest = mine.groupby("dtype")["bytes"].sum().sort_values(ascending=False)
-    types = " and ".join(list(largest.index[:2]))
+    listed = list(largest.index[:4])
+    types = " and ".join(filter(None, [", ".join(listed[:-1]), *listed[-1:]]))
     read = "" if len(known) == len(mine) else f", {int(known['numel'].sum()):,} of them read"
     size = number(said.get("source", {}).get("bytes"))
     return (
@@ -65,8 +66,8 @@ def _zeros(found: pd.DataFrame) -> str:
     total, zeros = int(known["numel"].sum()), int(known["zeros"].sum())
     if not total:
         return (
-            "No prunable weight is recognised among the tensors read: no linear or convolution weight lies "
-            "in a numbered block."
+            "No prunable weight is recognised among the tensors read: there is no linear or convolution "
+            "weight outside embeddings and heads."
         )
     share = zeros / total
     if zeros == 0:
@@ -153,8 +154,8 @@ def _empty(folder: Path, found: pd.DataFrame) -> list[str]:
         hit = conv[conv[empty] > 0]
         if len(hit):
             out.append(
-                f"{hit[empty].sum():,.0f} {words} empty in {_count(len(hit), 'convolution', 'convolutions')}"
-                f" ({conv[total].sum():,.0f} in all): {_names(hit['tensor'])}."
+                f"{hit[empty].sum():,.0f} of {hit[total].sum():,.0f} {words} empty in "
+                f"{_count(len(hit), 'convolution', 'convolutions')}: {_names(hit['tensor'])}."
             )
     return out
 
@@ -192,8 +193,8 @@ def _stored(folder: Path, found: pd.DataFrame) -> list[str]:
     scores = scored(folder)
     if len(scores):
         out.append(
-            f"Scores are stored for {_count(len(scores), 'matrix', 'matrices')}, the cut is not: choose one "
-            "under what a cut would remove."
+            f"Scores are stored for {_count(len(scores), 'matrix', 'matrices')}, and no cut: where they "
+            "would be cut is not in the file."
         )
     return out + _lost(found, inspection(folder))
 
@@ -248,8 +249,8 @@ def _oddities(found: pd.DataFrame, said: dict[str, Any]) -> list[str]:
     if len(other):
         types = ", ".join(sorted(set(other["dtype"])))
         out.append(
-            f"{_count(len(other), 'tensor', 'tensors')} of type {types} "
-            f"({megabytes(float(other['bytes'].sum()))}) are listed, not analysed."
+            f"Listed, not analysed: {_count(len(other), 'tensor', 'tensors')} of type {types} "
+            f"({megabytes(float(other['bytes'].sum()))})."
         )
     return out
 

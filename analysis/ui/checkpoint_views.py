@@ -113,9 +113,13 @@ def _cut(folder: Path, dark: bool) -> None:
             min_value=0.0,
             max_value=100.0,
             step=0.5,
+            format="%.1f %%",
         )
     table = cached.frame("cut", folder, sparsity=percent / 100, by=by, scope=scope)
     threshold = table.attrs["threshold"]
+    if table.empty:
+        st.info(frames.cut_sentence(table, percent / 100, by), icon=":material/info:")
+        return
     st.markdown(guard.escape(frames.cut_sentence(table, percent / 100, by)))
     if by == "magnitude" and table.attrs["single"]:
         _exactly(folder, float(threshold[0]), table.attrs["rank"])
@@ -181,7 +185,7 @@ def _picture(folder: Path, dark: bool) -> None:
         fullest = cut["sparsity"].idxmax() if len(cut) else None
         name = str(url.select("Matrix", list(known.index), key="matrix", default=fullest))
         value = url.switch(
-            "Show", ["keep", "size"], key="show", name={"keep": "Not zero", "size": "Size"}.__getitem__
+            "Show", ["keep", "size"], key="show", name={"keep": "Not zero", "size": "Value"}.__getitem__
         )
     row = known.loc[name]
     rows, width = int(row["rows"]), int(row["numel"] // row["rows"])

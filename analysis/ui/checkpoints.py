@@ -5,7 +5,7 @@ stamp.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
@@ -87,6 +87,7 @@ def ask() -> Path:
             "Checkpoint",
             options,
             key="path",
+            shared=True,  # always in the address: the newest run, which comes first, will be another one
             name=lambda p: known.get(p, p),
             accept_new_options=True,
             placeholder="Choose one, or type a path, a run's id, or a hub id that is in the local cache",
@@ -99,7 +100,15 @@ def ask() -> Path:
             to="launch",
             label="Launch a run",
         )
-    return allowed(chosen)
+    return allowed(meant(chosen, known))
+
+
+def meant(text: str, known: Mapping[str, str]) -> str:
+    """What a visitor typed, or the one offer whose name holds it."""
+    if text in known:
+        return text
+    found = [path for path, name in known.items() if text.strip().lower() in name.lower()]
+    return found[0] if len(found) == 1 and text.strip() else text
 
 
 def inspected(path: Path) -> Path:
@@ -116,7 +125,8 @@ def inspected(path: Path) -> Path:
     def again() -> None:
         cache.begin(path, runs, again=True)
 
-    working.finish(out, f"Reading {path.name!r}", again, lambda: _so_far(out))
+    shown = uploads.name_of(path)
+    working.finish(out, f"Reading {shown!r}", again, lambda: _so_far(out), {path.name: shown})
     return out
 
 
@@ -127,8 +137,3 @@ def _so_far(out: Path) -> None:
         read = int(found["zeros"].notna().sum())
         st.caption(f"{len(found):,} tensors, the values of {read:,} read so far.")
         st.dataframe(found[list(SHOWN)].head(LISTED * 10), hide_index=True)
-
-
-def tensor(names: Sequence[str]) -> str:
-    """Lets the visitor choose one tensor."""
-    return str(url.select("Tensor", list(names), key="tensor", help="Its values are drawn below."))

@@ -72,6 +72,11 @@ def keep(name: str, data: Any, folder: Path) -> Path:
     return path
 
 
+def name_of(path: Path) -> str:
+    """What the visitor calls a file: the name it was sent under, else its own."""
+    return str(st.session_state.get("lab.names", {}).get(str(path), path.name))
+
+
 def offered() -> dict[str, str]:
     """The widget, and what was sent: path to the name it is shown under.
 
@@ -92,6 +97,7 @@ def offered() -> dict[str, str]:
     for file in sent:  # with every click: a file that is known is not hashed again
         if not os.path.isfile(known.get(file.file_id, "")):
             known[file.file_id] = str(keep(file.name, file.getbuffer(), private()))
+        st.session_state.setdefault("lab.names", {})[known[file.file_id]] = clean(file.name)
         out[known[file.file_id]] = f"Sent · {clean(file.name)}"
     if out:
         os.utime(private())  # a session that is alive is not swept as an old one

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import streamlit as st
@@ -16,7 +16,11 @@ _DIVIDE = {"bytes": (1e6, "MB"), "values": (1e6, "million values")}
 
 
 def finish(
-    out: Path, what: str, again: Callable[[], None], meanwhile: Callable[[], None] | None = None
+    out: Path,
+    what: str,
+    again: Callable[[], None],
+    meanwhile: Callable[[], None] | None = None,
+    called: Mapping[str, str] | None = None,
 ) -> None:
     """Returns when the work in a folder is done; until then shows how far it is and ends the page.
 
@@ -25,6 +29,7 @@ def finish(
         what: what is being done, for the sentence, such as "Reading 'model.safetensors'".
         again: begins it once more, after it failed, was cancelled or died.
         meanwhile: draws what is there already, once a second.
+        called: names of our own in a sentence, and what the visitor calls them.
     """
     end = time.monotonic() + PATIENCE
     while not (note := jobs.read(out)).over and time.monotonic() < end:
@@ -38,7 +43,10 @@ def finish(
         with guard.guarded():
             meanwhile()
     if note.state == "failed":
-        st.error(guard.escape(note.reason), icon=":material/error:")
+        reason = note.reason
+        for name, shown in (called or {}).items():
+            reason = reason.replace(name, shown)
+        st.error(guard.escape(reason), icon=":material/error:")
     elif note.state == "cancelled":
         st.info(f"{guard.escape(what)} was cancelled; what was read is kept.", icon=":material/info:")
     else:

@@ -279,10 +279,13 @@ def test_zeros_gained_go_up_and_zeros_lost_go_down() -> None:
 def test_estimated_points_are_hollow_with_error_bars_and_verified_ones_filled() -> None:
     keep, state = [1.0, 0.5, 0.5, 0.1], ["verified", "estimated", "verified", "estimated"]
     points = pd.DataFrame({"keep": keep, "state": state, "value": [0.9, 0.8, 0.85, 0.6], "error": [0.02] * 4})
-    points = points.assign(by=["", *["magnitude"] * 3], scope=["", *["global"] * 3], rows=9, sparsity=0.5)
+    points = points.assign(by=["", *["magnitude"] * 3], scope=["", *["global"] * 3], rows=9)
+    points["sparsity"] = [0.0, 0.5, 0.5, 0.9]
     figure = probe.cost(points, floor=0.5)
     (trace,) = figure.data
-    assert np.allclose(trace.x, [10, 50, 100]) and np.allclose(trace.y, [0.6, 0.85, 0.9])
+    assert np.allclose(
+        trace.x, [10, 50, 50]
+    )  # the model as opened keeps half of its weights and np.allclose(trace.y, [0.6, 0.85, 0.9])
     assert [s.endswith("-open") for s in trace.marker.symbol] == [True, False, False]
     assert np.allclose(trace.error_y.array, [0.02, 0, 0])
     assert trace.name == "by magnitude, ranked over all matrices at once"
@@ -292,6 +295,8 @@ def test_estimated_points_are_hollow_with_error_bars_and_verified_ones_filled() 
         50,
         100,
     ]
+    sparse = probe.cost(points.assign(sparsity=[0.5, 0.5, 0.5, 0.9]), floor=0.5)
+    assert np.allclose(sparse.data[0].x, [10, 50, 50]), "what is zero as opened cannot be kept"
 
 
 def test_latency_is_in_milliseconds_with_quartiles_and_leaves_out_what_is_not_there() -> None:

@@ -229,7 +229,7 @@ def test_removed_layers_and_empty_channels_of_the_distiller_family_are_named(
         ("dense", ["Dense: none of the 269,824"]),
         (
             "ch_regularized_dense",
-            ["8.9 % of 269,824", "69 input channels empty in 7 convolutions", "layer1.0.conv2"],
+            ["8.9 % of 269,824", "69 of 240 input channels empty in 7 convolutions", "layer1.0.conv2"],
         ),
         (
             "4D_regularized_5Lremoved",

@@ -37,6 +37,8 @@ def files_of(path: Path) -> tuple[list[Path], dict[str, str]]:
         ModelError: nothing readable is there, or a folder points outside itself.
     """
     shown = clean(path.name)
+    if path.name in INDEXES:  # its folder is meant
+        path = path.parent
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:

@@ -25,7 +25,6 @@ import numpy as np
 
 WIDE_CODES = 1 << 17
 WIDE_SHIFT = 15
-RELATIVE_WIDTH = 2.0**-8  # of a code of F32: eight bits of the mantissa are in it
 
 
 @dataclass(frozen=True)
@@ -140,6 +139,14 @@ def _values(dtype: str) -> np.ndarray:
     if dtype in ("U8", "U16", "BOOL"):
         return numbers.astype(np.float64)
     return np.array([_small(dtype, int(c)) for c in numbers])
+
+
+def middles(sizes: np.ndarray) -> np.ndarray:
+    """Gives the middle of the range of a wide type's code, from its end nearer to zero; float64 [n]."""
+    bits = sizes.astype(np.float32).view(np.uint32)
+    ends = ((bits >> np.uint32(WIDE_SHIFT)) + np.uint32(1)) << np.uint32(WIDE_SHIFT)
+    upper = ends.view(np.float32).astype(np.float64)
+    return np.where(np.isfinite(upper), (sizes + upper) / 2, sizes)
 
 
 @cache

@@ -14,10 +14,10 @@ import numpy as np
 from analysis.engine.inspect.header import Entry, open_regular
 from analysis.engine.inspect.kinds import (
     KINDS,
-    RELATIVE_WIDTH,
     Kind,
     codes,
     edges,
+    middles,
     nonzero,
     zero_codes,
 )
@@ -193,7 +193,7 @@ class Tally:
         order = np.argsort(sizes, kind="stable")
         sizes, cumulative = sizes[order], self.zeros + counts[order].cumsum()
         if not self.kind.exact:  # the middle of a code's range, which may lie beyond the largest value
-            sizes = np.minimum(sizes * (1 + RELATIVE_WIDTH / 2), max(-self.low, self.high))
+            sizes = np.minimum(middles(sizes), max(-self.low, self.high))
         found: list[float | None] = []
         for q in QUANTILES:
             rank = min(max(math.ceil(q * good), 1), good)
