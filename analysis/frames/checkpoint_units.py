@@ -93,7 +93,7 @@ def _neurons(part: pd.DataFrame, used: Used) -> np.ndarray | None:
         return None
     found = []
     for i, row in both:
-        across = (row["role"] == "ffn out") != (".c_" in row["tensor"])  # GPT-2 stores them transposed
+        across = (row["role"] == "ffn out") != row["transposed"]
         found.append(~used[i][int(across)])
     if len({e.size for e in found}) > 1:
         return None

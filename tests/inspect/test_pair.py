@@ -388,6 +388,13 @@ def test_heads_and_neurons_are_lost_with_their_rows_or_their_columns() -> None:
     (turned,) = tensors(entries((4, 8), "h.0.mlp.c_fc.weight"), {})
     gone = lost.emptied(turned.name, turned, seen(full[:4], cols[:4]))
     assert gone and gone["b"] == [6, 7], "stored the other way round"
+    listed = [Entry(f"h.0.mlp.{n}.weight", "F32", s, Path("x"), 0, 0) for n, s in TOLD.items()]
+    *_, square = tensors(listed, {})  # pruned to as many neurons as inputs: its neighbour tells
+    gone = lost.emptied(square.name, square, seen(full, cols))
+    assert gone and gone["b"] == [6, 7]
+
+
+TOLD = {"c_fc": (12, 8), "c_proj": (8, 8)}
 
 
 def test_heads_lost_in_a_file_are_told_with_the_heads_of_its_config(tmp_path: Path) -> None:

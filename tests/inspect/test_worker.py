@@ -15,6 +15,8 @@ import pytest
 
 from analysis import frames
 from analysis.engine.inspect import cache, parts, reading, stream
+from analysis.engine.inspect.header import Entry
+from analysis.engine.inspect.layouts import tensors
 from analysis.engine.inspect.worker import inspect
 from analysis.errors import ModelError
 from analysis.store import jobs, layout
@@ -197,6 +199,44 @@ def test_neurons_are_empty_by_their_row_in_or_their_column_out(tmp_path: Path) -
         inspect(path, tmp_path / str(number))
         found = frames.units(tmp_path / str(number))
         assert found[["kind", "units", "empty"]].to_numpy().tolist() == [["neurons", 12, 3]]
+
+
+GPT = {"attn.c_attn": (6, 2), "attn.c_proj": (2, 2), "mlp.c_fc": (8, 2), "mlp.c_proj": (2, 8)}  # as Linear
+
+
+@pytest.mark.parametrize("turned", [True, False])
+@pytest.mark.parametrize("told_by", ["all", "bias", "attn.c_attn", "mlp.c_fc", "mlp.c_proj"])
+def test_the_names_of_gpt_2_are_stored_in_either_way(turned: bool, told_by: str) -> None:
+    shapes = {f"h.0.{n}.weight": s[::-1] if turned else s for n, s in GPT.items()}
+    if told_by == "bias":  # pruned to two neurons and one head: only the biases tell
+        shapes = {"h.0.mlp.c_fc.weight": (3, 2) if turned else (2, 3), "h.0.mlp.c_fc.bias": (2,)}
+        shapes |= {"h.0.attn.c_proj.weight": (2, 2), "h.0.attn.c_proj.bias": (2,)}
+    elif told_by != "all":
+        shapes = {f"h.0.{n}.weight": shapes[f"h.0.{n}.weight"] for n in ("attn.c_proj", told_by)}
+    found = tensors([Entry(n, "F32", s, Path("x"), 0, 0) for n, s in shapes.items()], {"n_head": 2})
+    assert {t.transposed for t in found if t.name.endswith("weight")} == {turned}
+    assert {t.head_axis for t in found if t.heads} == {int(not turned)}
+
+
+def test_where_nothing_tells_the_names_of_gpt_2_mean_gpt_2() -> None:
+    names = ("h.0.attn.c_proj.weight", "h.0.attn.out_proj.weight", "h.1.mlp.c_fc.weight")
+    found = tensors([Entry(n, "F32", (4, 4), Path("x"), 0, 0) for n in names], {})
+    assert [t.transposed for t in found] == [True, False, True]
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_heads_and_neurons_of_either_way_are_counted_alike(turned: bool, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    w = {f"h.0.{n}.weight": rng.normal(size=[8 * side for side in s]) for n, s in GPT.items()}
+    w["h.0.attn.c_proj.weight"][:, :8] = 0  # the first of two heads
+    w["h.0.mlp.c_fc.weight"][[5, 6]], w["h.0.mlp.c_proj.weight"][:, 6:8] = 0, 0
+    stored = {name: made.floats("F32", m.T if turned else m) for name, m in w.items()}
+    made.write(tmp_path / "model.safetensors", stored)
+    (tmp_path / "config.json").write_text('{"n_head": 2}')
+    inspect(tmp_path, tmp_path / "out")
+    assert frames.tensors(tmp_path / "out")["transposed"].tolist() == [turned] * 4
+    found = frames.units(tmp_path / "out")[["kind", "units", "empty"]].to_numpy().tolist()
+    assert found == [["heads", 2, 1], ["neurons", 64, 3]]
 
 
 def test_a_cache_that_is_full_loses_its_oldest(tmp_path: Path) -> None:

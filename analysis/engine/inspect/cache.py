@@ -15,7 +15,7 @@ from analysis.engine.inspect.header import MAX_HEADER, open_regular
 from analysis.store import jobs, layout
 from analysis.store.locks import held
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MODULE = "analysis.engine.inspect.worker"
 FOLDER = ".inspections"
 KEPT = 40

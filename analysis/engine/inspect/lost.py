@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from analysis.engine.inspect.contrast import Contrast, Seen
+from analysis.engine.inspect.contrast import Contrast
 from analysis.engine.inspect.layouts import Tensor
 
 HEADS, NEURONS = "heads", "neurons"
 _CROSS = re.compile(r"cross|encoder_attn|EncDec|enc_dec")
 _BLOCK = re.compile(r"(.*\.\d+|\d+)\.")
-_TURNED = re.compile(r"(^|\.)(c_proj|c_fc)\.weight$")  # GPT-2 stores [inputs, outputs]
 
 
 def emptied(name: str, what: Tensor, contrast: Contrast) -> dict[str, Any] | None:
@@ -34,7 +33,7 @@ def emptied(name: str, what: Tensor, contrast: Contrast) -> dict[str, Any] | Non
     if what.heads:
         kind, axis, total = HEADS, what.head_axis, what.heads
     elif what.role in ("ffn in", "ffn out") and not one.flat:
-        kind, axis = NEURONS, int(_outwards(name, what.role, one))
+        kind, axis = NEURONS, int((what.role == "ffn out") != what.transposed)
         total = (one.rows, one.cols)[axis].size
     else:
         return None
@@ -43,14 +42,6 @@ def emptied(name: str, what: Tensor, contrast: Contrast) -> dict[str, Any] | Non
         return None
     a, b = (np.flatnonzero(~side.reshape(total, -1).any(axis=1)).tolist() for side in used)
     return {"kind": kind, "block": _block(name), "role": what.role, "total": total, "a": a, "b": b}
-
-
-def _outwards(name: str, role: str, side: Seen) -> bool:
-    """Whether neurons are columns."""
-    if not _TURNED.search(name):
-        return role == "ffn out"
-    # Later models kept the name and store it as everybody does; there are more neurons than anything else.
-    return side.cols.size > side.rows.size
 
 
 def _block(name: str) -> str:

@@ -148,6 +148,7 @@ def _write_facts(path: Path, found: Sequence[Tensor]) -> None:
             "encoder": t.encoder,
             "heads": t.heads,
             "head_axis": t.head_axis,
+            "transposed": t.transposed,
             "weight": t.weight,
             "masked": t.mask is not None,
             "ordered": t.entry.ordered,
@@ -162,7 +163,7 @@ def _write_facts(path: Path, found: Sequence[Tensor]) -> None:
 
 FACTS = (
     "name", "dtype", "shape", "numel", "bytes", "role", "layer", "block", "prunable", "encoder", "heads",
-    "head_axis", "weight", "masked", "ordered", "analysed", "file", "start",
+    "head_axis", "transposed", "weight", "masked", "ordered", "analysed", "file", "start",
 )  # fmt: skip
 
 
