@@ -33,7 +33,7 @@ class Labels:
         if how[0] != "values":
             return row | {"equal": found if how[0] == "bytes" else None}, None
         row |= found.row()
-        row["equal"] = not row["l2"] and not row["non_finite"]
+        row["equal"] = not row["largest"] and not row["non_finite"]
         gone = emptied(a.name, a.what, found)
         if gone and gone["kind"] == "heads":
             row |= {"heads": gone["total"], "heads_lost": len(set(gone["b"]) - set(gone["a"]))}
