@@ -86,7 +86,7 @@ def _band(
     first, last, left, right = box
     _, width, _ = as_matrix(entry)
     starts = np.arange(0, right - left, tile)
-    used, total = np.zeros(right - left), np.zeros(right - left)
+    used, total = np.zeros(right - left, dtype=np.int64), np.zeros(right - left)
     for row in range(first, last):
         for at in range(left, right, STRETCH):
             count = min(STRETCH, right - at)
@@ -98,10 +98,10 @@ def _band(
             used[at - left : at - left + count] += flags
             total[at - left : at - left + count] += values if tile == 1 else np.abs(values)
     area = (last - first) * np.diff(np.append(starts, right - left))
-    kept = np.add.reduceat(used, starts) / area
+    kept = np.add.reduceat(used, starts)
     size = np.add.reduceat(total, starts) / area
     # A tile with a single weight left is not empty: only an empty one may say 0, only a full one 100.
-    percent = np.where(kept > 0, np.maximum(np.floor(100 * kept), 1), 0)
+    percent = np.where(kept > 0, np.maximum(100 * kept // area, 1), 0)
     return percent.astype(np.uint8), size.astype(np.float32)
 
 
