@@ -28,6 +28,8 @@ TENSORS = {
     "weight": "str",
     "masked": "bool",
     "analysed": "bool",
+    "file": "str",
+    "start": "int64",
     "zeros": "float64",
     "sparsity": "float64",
     "nonfinite": "float64",
@@ -106,13 +108,23 @@ def tensors(folder: Path) -> pd.DataFrame:
         return table(TENSORS)
     names = facts.pop("name")
     columns: dict[str, Any] = {"tensor": names, **facts, **_numbers(folder, len(names))}
-    same = inspection(folder).get("tied")
-    same = same if isinstance(same, dict) else {}
-    columns["tied_to"] = [same.get(str(name), "") for name in names]
+    columns["tied_to"] = _tied(folder, names)
     frame = table(TENSORS, {column: columns.get(column) for column in TENSORS})
     frame["sparsity"] = frame["zeros"] / frame["numel"].where(frame["numel"] > 0)
     frame["note"] = [_note({str(k): v for k, v in row.items()}) for row in frame.to_dict("records")]
     return frame.astype({"note": "str"})
+
+
+def _tied(folder: Path, names: np.ndarray) -> list[str]:
+    """For every tensor the name of the one it repeats, "" for none."""
+    out = [""] * len(names)
+    try:
+        found = arrays.load_table(folder / "tied.parquet")
+        for number, same in zip(found["number"].tolist(), found["same"].tolist(), strict=True):
+            out[number] = str(names[same])
+    except (*UNREADABLE, IndexError) as error:
+        log.info("no tied tensors in %s: %s", folder, error)
+    return out
 
 
 def _numbers(folder: Path, count: int) -> dict[str, np.ndarray]:
@@ -158,6 +170,11 @@ def counted(found: pd.DataFrame) -> pd.DataFrame:
     return found[known]
 
 
+def stored(found: pd.DataFrame) -> pd.DataFrame:
+    """The tensors, those that are two names for the same bytes once."""
+    return found[~found.duplicated(["file", "start", "bytes"]) | (found["bytes"] == 0)]
+
+
 def sites(found: pd.DataFrame) -> pd.DataFrame:
     """The prunable matrices among ``counted``."""
     known = counted(found)
@@ -188,7 +205,8 @@ def denominators(folder: Path) -> pd.DataFrame:
         )
     source = inspection(folder).get("source")
     size = number(source.get("bytes")) if isinstance(source, dict) else float("nan")
-    read = found[found["zeros"].notna() & ~found["masked"]]  # what a mask hides is stored all the same
+    read = stored(found)
+    read = read[read["zeros"].notna() & ~read["masked"]]  # what a mask hides is stored all the same
     spent = float((read["bytes"] * read["sparsity"]).sum())
     last = {"denominator": "bytes on disk", "total": size, "zeros": round(spent), "unit": "bytes"}
     return table(DENOMINATORS, [*rows, {**last, "sparsity": spent / size if size else None}])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames.checkpoint import denominators, file_problems, inspection, sites, tensors
-from analysis.frames.checkpoint_verdict import GROUPS, findings
+from analysis.frames.checkpoint_verdict import GROUPS, findings, full
 from analysis.frames.tables import number, table
 
 PATTERNS = {"pattern": "str", "matrices": "int64", "of": "int64", "share": "float64"}
@@ -22,7 +22,7 @@ def patterns(folder: Path) -> pd.DataFrame:
         folder: folder into which the inspection was written.
 
     Returns:
-        pattern ("N:M": no more than N of M neighbours along a row are left, for the smallest N ≤ M/2;
+        pattern ("N:M": no more than N of M neighbours along a row are left, kept to on purpose;
         "rows", "columns", "heads", "blocks 32 × 32", "whole matrices"); in how many matrices, of how many
         it is asked; share of those weights that lie in it.
     """
@@ -40,13 +40,11 @@ def patterns(folder: Path) -> pd.DataFrame:
             weights = (hit["numel"] * hit[empty] / hit[total]).sum()
             rows.append(_pattern(kind, len(hit), len(asked), weights / max(1, asked["numel"].sum())))
     for size in GROUPS:
-        seen = found[f"most{size:02d}"]
-        asked = found[seen.notna() & (found["zeros"] < found["numel"])]
-        for most in sorted(set(seen[asked.index].tolist())):
-            hit = asked[seen[asked.index] == most]
-            if 0 < most <= size / 2:
-                share = hit["numel"].sum() / max(1, asked["numel"].sum())
-                rows.append(_pattern(f"{most:.0f}:{size}", len(hit), len(asked), share))
+        asked = found[found[f"most{size:02d}"].notna() & (found["zeros"] < found["numel"])]
+        kept = asked[full(asked, size)]
+        for most, hit in kept.groupby(f"most{size:02d}"):
+            share = hit["numel"].sum() / max(1, asked["numel"].sum())
+            rows.append(_pattern(f"{most:.0f}:{size}", len(hit), len(asked), share))
     gone = found[(found["zeros"] == found["numel"]) & (found["numel"] > 0)]
     if len(gone):
         rows.append(
@@ -74,7 +72,7 @@ def document(folder: Path) -> dict[str, Any]:
     source = said.get("source") or {}
     shares = denominators(folder).set_index("denominator")["sparsity"].to_dict()
     seconds = number(said.get("seconds"))
-    read = float(found.loc[found["analysed"], "bytes"].sum())
+    read = number(said.get("read"))
     listed = []
     whole = ("zeros", "nonfinite", "rows_empty", "cols_empty", "heads_empty", "blocks32_empty")
     levels = ("q01", "q10", "q25", "q50", "q75", "q90", "q99")
@@ -101,7 +99,7 @@ def document(folder: Path) -> dict[str, Any]:
         "verdict": findings(folder)["sentence"].tolist(),
         "problems": file_problems(folder),
         "seconds": _real(seconds),
-        "bytes_per_s": _real(read / seconds if seconds else None),
+        "bytes_per_s": _real(read / seconds if seconds and read else None),
     }
 
 

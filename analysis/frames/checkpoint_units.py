@@ -76,17 +76,18 @@ def _owner(name: str) -> str:
 def _used(folder: Path, known: pd.DataFrame) -> Used:
     """Which rows and columns hold something: row of the frame → bool [rows], bool [columns]."""
     out: Used = {}
+    sizes = dict(zip(known.index, zip(known["rows"], known["cols"], strict=True), strict=True))
+    names = ["number", "row", "row_ends", "col", "col_ends"]
     for file in sorted((Path(folder) / "parts").glob("*.npz")):
-        wanted = [f"{i}.{axis}" for i in known.index for axis in ("row", "col")]
         try:
-            bits = arrays.load_arrays(file, wanted)
+            found = arrays.load_arrays(file, names)
+            rows = arrays.parts(found["row"], found["row_ends"])
+            cols = arrays.parts(found["col"], found["col_ends"])
+            for i, row, col in zip(found["number"].tolist(), rows, cols, strict=True):
+                if i in sizes:
+                    out[i] = arrays.unpack(row, int(sizes[i][0])), arrays.unpack(col, int(sizes[i][1]))
         except UNREADABLE as error:
             log.info("%s cannot be read: %s", file, error)
-            continue
-        for i, rows, cols in zip(known.index, known["rows"], known["cols"], strict=True):
-            if f"{i}.row" in bits and f"{i}.col" in bits:
-                row, col = bits[f"{i}.row"], bits[f"{i}.col"]
-                out[i] = arrays.unpack(row, int(rows)), arrays.unpack(col, int(cols))
     return out
 
 

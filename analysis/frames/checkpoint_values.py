@@ -38,17 +38,19 @@ Histogram = tuple[np.ndarray, np.ndarray]
 
 def histograms(folder: Path, numbers: Iterable[int]) -> dict[int, Histogram]:
     """Reads histograms without exact zeros: row of ``tensors`` → values float64 rising, counts int64."""
-    wanted = list(numbers)
+    wanted = set(numbers)
+    names = ["number", *(f"{name}{ends}" for name in ("value", "count") for ends in ("", "_ends"))]
     out: dict[int, Histogram] = {}
     for file in sorted((Path(folder) / "parts").glob("*.npz")):
         try:
-            found = arrays.load_arrays(file, [f"{i}.{w}" for i in wanted for w in ("value", "count")])
+            found = arrays.load_arrays(file, names)
+            values = arrays.parts(found["value"], found["value_ends"])
+            counts = arrays.parts(found["count"], found["count_ends"])
+            for i, value, count in zip(found["number"].tolist(), values, counts, strict=True):
+                if i in wanted:
+                    out[i] = value.astype(np.float64), count
         except UNREADABLE as error:
             log.info("%s cannot be read: %s", file, error)
-            continue
-        for i in wanted:
-            if f"{i}.value" in found and f"{i}.count" in found:
-                out[i] = found[f"{i}.value"].astype(np.float64), found[f"{i}.count"].astype(np.int64)
     return out
 
 
@@ -124,7 +126,8 @@ def scored(folder: Path) -> pd.DataFrame:
 def cut(folder: Path, sparsity: float, by: str = "magnitude", scope: str = "global") -> pd.DataFrame:
     """Says what a cut to a sparsity would remove, matrix by matrix, from the histograms alone.
 
-    The k units that rank lowest are removed, k = ⌈sparsity × units⌉; exact zeros rank lowest of all. In
+    The k units that rank lowest are removed, k = ⌈sparsity × units⌉; exact zeros rank lowest of all, and what
+    is not finite stays. In
     16-bit types everything strictly below the threshold is known exactly, and ``at`` units have the very
     value of the threshold; in 32-bit types ``at`` have a value between the two ends of the threshold. Of
     those some go and some stay; ``removed`` shares them out in proportion.
@@ -150,7 +153,8 @@ def cut(folder: Path, sparsity: float, by: str = "magnitude", scope: str = "glob
     threshold: tuple[float, float] | None = None
     rank = 0
     for group in groups:
-        ends, rank, counts = _cut([ranked[i] for i in group], sparsity)
+        units = int(found.loc[group, "numel"].sum())
+        ends, rank, counts = _cut([ranked[i] for i in group], sparsity, units)
         threshold = ends if scope == "global" else None
         rows |= dict(zip(group, counts, strict=True))
     found = found.assign(label=labels(found["block"]))
@@ -190,12 +194,13 @@ def _ranked(row: pd.Series, histogram: Histogram, by: str) -> Histogram:
 
 
 def _cut(
-    ranked: list[Histogram], sparsity: float
+    ranked: list[Histogram], sparsity: float, units: int
 ) -> tuple[tuple[float, float] | None, int, list[tuple[int, int, float]]]:
     """The threshold over some matrices, how many at it go, and of each: below it, at it, removed."""
     values = np.concatenate([v for v, _ in ranked]) if ranked else np.zeros(0)
     counts = np.concatenate([c for _, c in ranked]) if ranked else np.zeros(0, dtype=np.int64)
-    wanted = int(np.ceil(min(max(sparsity, 0.0), 1.0) * counts.sum() - 1e-9))
+    wanted = int(np.ceil(min(max(sparsity, 0.0), 1.0) * units - 1e-9))
+    wanted = min(wanted, int(counts.sum()))  # what is not finite has no rank and stays
     if wanted <= 0:
         return None, 0, [(0, 0, 0.0) for _ in ranked]
     order = np.argsort(values, kind="stable")

@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames import checkpoint
-from analysis.frames.checkpoint import counted, inspection, sites, tensors
+from analysis.frames.checkpoint import counted, inspection, sites, stored, tensors
 from analysis.frames.checkpoint_units import units
 from analysis.frames.checkpoint_values import histograms, scored
-from analysis.frames.sites import sites as run_sites
 from analysis.frames.tables import number, table
 
 SENTENCES = {"sentence": "str", "view": "str"}
@@ -43,7 +42,7 @@ def findings(folder: Path) -> pd.DataFrame:
         *(("units", s) for s in _empty(folder, found)),
         ("shares", _storage(found, said)),
         *(("tensors", s) for s in _stored(folder, found)),
-        *(("tensors", s) for s in _oddities(found)),
+        *(("tensors", s) for s in _oddities(found, said)),
     ]
     return table(SENTENCES, [{"sentence": s, "view": view} for view, s in rows if s])
 
@@ -111,13 +110,26 @@ def _kind(known: pd.DataFrame) -> str:
         return "Structured by columns"
     if both.sum() >= MOSTLY * zeros:
         return "Structured by rows and columns"
-    if (1024 * known["blocks32_empty"]).sum() >= MOSTLY * zeros:
+    even = (known["rows"] % 32 == 0) & (
+        known["cols"] % 32 == 0
+    )  # a smaller block at an edge would count whole
+    if (1024 * known["blocks32_empty"].where(even, 0)).sum() >= MOSTLY * zeros:
         return "In blocks of 32 × 32"
     for size in GROUPS:
         most = known[f"most{size:02d}"]
-        if most.notna().all() and 0 < most.max() <= size / 2:
+        if most.notna().all() and all(full(known, size)):
             return f"{most.max():.0f}:{size} along the rows"
     return "Unstructured"
+
+
+def full(known: pd.DataFrame, size: int) -> pd.Series:
+    """Says of every matrix whether it keeps to N:M on purpose: no more than half of M, and hardly ever less.
+
+    Single weights pruned at random leave few of any M too, but rarely as many as the fullest group has.
+    """
+    most = known[f"most{size:02d}"]
+    zeros = known["numel"] * (1 - most / size)
+    return (most > 0) & (most <= size / 2) & (known["zeros"] <= 1.05 * zeros)
 
 
 def _empty(folder: Path, found: pd.DataFrame) -> list[str]:
@@ -150,21 +162,22 @@ def _empty(folder: Path, found: pd.DataFrame) -> list[str]:
 def _storage(found: pd.DataFrame, said: dict[str, Any]) -> str:
     """What the file costs as it is, and what a bit mask with the values that are left would."""
     size = number(said.get("source", {}).get("bytes"))
-    read = found[found["zeros"].notna() & (found["numel"] > 0) & (found["zeros"] > 0)]
+    known = counted(found)
+    read = known[(known["numel"] > 0) & (known["zeros"] > 0)]
     width = read["bytes"] / read["numel"]
     packed = read["numel"] / 8 + (read["numel"] - read["zeros"]) * width
     saved = float((read["bytes"] - packed).clip(lower=0).sum())
-    same = found[found["tied_to"] != ""]["bytes"].sum()
-    saved += float(same)
-    masks = found[found["role"].isin(["mask", "scores"])]
-    saved += float(masks["bytes"].sum())
+    once = stored(found)
+    beside = once[once["role"].isin(["mask", "scores"])]
+    twice = once[once["tied_to"] != ""]
+    saved += float(beside["bytes"].sum() + twice["bytes"].sum())
     if not np.isfinite(size) or saved < 0.02 * size:
         return ""
-    extra = " (masks and scores left out)" if len(masks) else ""
-    return (
-        f"As stored it is no smaller than dense, {megabytes(size)}; as one bit per weight and the "
-        f"values that are left it would be {megabytes(size - saved)}{extra}."
-    )
+    left = f"as one bit per weight and the values that are left it would be {megabytes(size - saved)}"
+    if len(beside) or len(twice):
+        more = [*(["masks and scores"] if len(beside) else []), *(["repeated tensors"] if len(twice) else [])]
+        return f"As stored it takes {megabytes(size)}, {' and '.join(more)} among them; without, and {left}."
+    return f"As stored it is no smaller than dense, {megabytes(size)}; {left}."
 
 
 def _stored(folder: Path, found: pd.DataFrame) -> list[str]:
@@ -187,12 +200,9 @@ def _stored(folder: Path, found: pd.DataFrame) -> list[str]:
 
 def _lost(found: pd.DataFrame, said: dict[str, Any]) -> list[str]:
     """Compares a run's masks with the zeros of its saved weights, or with what is left of them."""
-    path = Path(str(said.get("source", {}).get("path", "")))
-    run = path if (path / "sites.json").is_file() else path.parent
-    if not (run / "sites.json").is_file():
-        return []
-    wanted = run_sites(run)
-    wanted = wanted[wanted["kept"].notna()].set_index("site")
+    told = said.get("run")
+    rows = [(k, *v) for k, v in told.items() if isinstance(v, list) and len(v) == 2] if told else []
+    wanted = pd.DataFrame(rows, columns=["site", "weights", "kept"]).set_index("site")
     mine = found.set_index(found["tensor"].str.removesuffix(".weight"))
     both = wanted.join(mine[["numel", "zeros"]], how="inner")
     if both.empty:
@@ -215,8 +225,9 @@ def _lost(found: pd.DataFrame, said: dict[str, Any]) -> list[str]:
     return [f"The zeros of {count} are the masks of its run: {_percent(pruned / weights)} pruned."]
 
 
-def _oddities(found: pd.DataFrame) -> list[str]:
+def _oddities(found: pd.DataFrame, said: dict[str, Any]) -> list[str]:
     out = []
+    method = f" of {said['quantised_by']}" if said.get("quantised_by") else ""
     same = found[found["tied_to"] != ""]
     if len(same):
         out.append(f"{_count(len(same), 'tensor repeats another and is', 'tensors repeat others and are')} "
@@ -230,7 +241,7 @@ def _oddities(found: pd.DataFrame) -> list[str]:
     codes = found[found["role"] == "quantised"]
     if len(codes):
         out.append(
-            f"{_count(len(codes), 'tensor holds', 'tensors hold')} quantised codes "
+            f"{_count(len(codes), 'tensor holds', 'tensors hold')} quantised codes{method} "
             f"({megabytes(float(codes['bytes'].sum()))}): they are listed, not read as weights."
         )
     other = found[~found["analysed"] & (found["role"] != "quantised")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,26 @@ def load_arrays(path: Path, names: Iterable[str] | None = None) -> Arrays:
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            wanted = archive.files if names is None else [n for n in names if n in archive.files]
+            there = set(archive.files)
+            wanted = archive.files if names is None else [n for n in names if n in there]
             return {name: archive[name] for name in wanted}
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
         raise ValueError(f"{path.name} is damaged: {error}") from error
+
+
+def ragged(arrays: Sequence[NDArray[Any]], kind: str) -> Arrays:
+    """Puts one-dimensional arrays into one, because an archive of thousands of members is slow to open.
+
+    Returns:
+        "data", all values of the given type in a row, and "ends" int64 [n], where each array ends.
+    """
+    data = np.concatenate([np.zeros(0, kind), *(np.asarray(a, kind) for a in arrays)])
+    return {"data": data, "ends": np.cumsum([a.size for a in arrays], dtype=np.int64)}
+
+
+def parts(data: NDArray[Any], ends: NDArray[Any]) -> list[NDArray[Any]]:
+    """The arrays that ``ragged`` put together."""
+    return [data[begin:end] for begin, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)]
 
 
 def save_masks(path: Path, masks: Mapping[str, NDArray[Any]]) -> None:

@@ -41,6 +41,7 @@ class Note:
         unit: what is counted, such as "bytes".
         seconds: how long it has worked, or worked.
         reason: the sentence of a failure.
+        first: how much was done already when it began, by an earlier process.
     """
 
     state: str
@@ -49,6 +50,7 @@ class Note:
     unit: str = ""
     seconds: float = 0.0
     reason: str = ""
+    first: float = 0.0
 
     @property
     def over(self) -> bool:
@@ -58,9 +60,9 @@ class Note:
     @property
     def left(self) -> float | None:
         """Seconds left at the pace so far; None while that says nothing."""
-        if not 0 < self.done <= self.total or self.seconds < 1:
+        if not self.first < self.done <= self.total or self.seconds < 1:
             return None
-        return self.seconds * (self.total - self.done) / self.done
+        return self.seconds * (self.total - self.done) / (self.done - self.first)
 
 
 class Job:
@@ -74,6 +76,7 @@ class Job:
         self.folder, self.unit = Path(folder), unit
         self.begun = self.told = time.monotonic()
         self.done = self.total = 0.0
+        self.first: float | None = None
         self._lock = RunLock(self.folder / LOCK)
 
     def __enter__(self) -> Job:
@@ -91,6 +94,7 @@ class Job:
             Cancelled: it is to stop.
         """
         self.done, self.total = done, total
+        self.first = done if self.first is None else self.first
         now = time.monotonic()
         if now - self.told >= EVERY:
             self.told = now
@@ -114,7 +118,7 @@ class Job:
 
     def _write(self, state: str, reason: str = "") -> None:
         seconds = time.monotonic() - self.begun
-        note = Note(state, self.done, self.total, self.unit, seconds, reason)
+        note = Note(state, self.done, self.total, self.unit, seconds, reason, self.first or 0.0)
         layout.write_json(self.folder / NOTE, asdict(note), durable=False)
 
 
@@ -122,9 +126,9 @@ def read(folder: Path) -> Note:
     """Says how the work in a folder stands, decided now."""
     try:
         found = layout.read_json(Path(folder) / NOTE)
-        numbers = [float(found[name]) for name in ("done", "total", "seconds")]
+        numbers = [float(found[name]) for name in ("done", "total", "seconds", "first")]
         words = [str(found[name]) for name in ("state", "unit", "reason")]
-        note = Note(words[0], numbers[0], numbers[1], words[1], numbers[2], words[2])
+        note = Note(words[0], numbers[0], numbers[1], words[1], numbers[2], words[2], numbers[3])
     except (OSError, ValueError, KeyError, TypeError):
         note = Note("absent")
     if held(Path(folder) / LOCK):

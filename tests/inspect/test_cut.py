@@ -82,6 +82,15 @@ def test_a_second_look_gives_the_threshold_to_the_last_bit(
     assert found["threshold"] == wanted and found["at"] == (every == wanted).sum()
 
 
+def test_what_is_not_finite_stays_whatever_the_cut(tmp_path: Path) -> None:
+    w = np.random.default_rng(0).normal(size=(30, 40))
+    w[0, :4] = np.nan, np.inf, -np.inf, np.nan
+    path = made.write(tmp_path / "m.safetensors", {"h.0.mlp.fc1.weight": made.floats("F32", w)})
+    inspect(path, tmp_path / "out")
+    assert frames.cut(tmp_path / "out", 1.0)["removed"].tolist() == [1196]
+    assert frames.cut(tmp_path / "out", 0.5)["removed"].tolist() == [600]
+
+
 def test_the_sentence_on_a_cut_has_its_numbers(tmp_path: Path) -> None:
     checkpoint(tmp_path, "BF16", 0, 0.4)
     zeros = int(frames.cut(tmp_path / "out", 0.5)["zeros"].sum())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from analysis import frames
@@ -64,6 +65,61 @@ def test_the_structure_of_the_zeros_has_a_name(how: str, words: str, tmp_path: P
     if how == "weights":
         share = np.mean([(w == 0).mean() for w in found.values()])
         assert f"Unstructured, {100 * share:.1f} % of 8,192 prunable weights are zero" in text
+
+
+@pytest.mark.parametrize("sparsity", [0.9, 0.97, 0.99])
+def test_zeros_by_lot_keep_to_no_pattern_whatever_their_share(sparsity: float, tmp_path: Path) -> None:
+    w = dense(256, 256)
+    w[np.random.default_rng(5).random(w.shape) < sparsity] = 0
+    assert f"Unstructured, {100 * (w == 0).mean():.1f} %" in said(tmp_path, {f"{QUERY}.weight": w})
+    found = frames.patterns(tmp_path / "out")
+    assert not found["pattern"].str.contains(":").any()
+
+
+def test_a_corner_smaller_than_a_block_is_no_block(tmp_path: Path) -> None:
+    w = dense(72, 72)
+    w.ravel()[np.random.default_rng(3).choice(72 * 72, 900, replace=False)] = 0
+    w[64:, 64:] = 0
+    assert "Unstructured" in said(tmp_path, {f"{QUERY}.weight": w})
+
+
+def test_masks_scores_and_repeats_are_saved_once(tmp_path: Path) -> None:
+    w = dense(200, 200)
+    mask = np.random.default_rng(1).random(w.shape) > 0.9
+    one = {
+        f"{QUERY}.weight_orig": w,
+        f"{QUERY}.weight_mask": mask.astype(float),
+        f"{QUERY}.mask_scores": dense(200, 200) * 2,
+    }
+    text = said(tmp_path, one)
+    size = (tmp_path / "m.safetensors").stat().st_size
+    left = size - 2 * 4 * w.size - 4 * w.size + w.size / 8 + 4 * mask.sum()
+    assert f"takes {size / 1e6:.1f} MB, masks and scores among them; without, and as one bit" in text
+    assert f"it would be {left / 1e3:.1f} kB" in text
+
+
+def test_two_names_for_the_same_bytes_are_on_disk_once(tmp_path: Path) -> None:
+    w = torch.zeros(64, 64)
+    w[:4] = 1
+    torch.save({"wte.weight": w, "lm_head.weight": w}, tmp_path / "m.pt")
+    inspect(tmp_path / "m.pt", tmp_path / "out")
+    shares = frames.denominators(tmp_path / "out").set_index("denominator")
+    assert shares.loc["bytes on disk", "zeros"] == 4 * 60 * 64 and shares.loc["whole model", "total"] == 4096
+    text = "\n".join(frames.findings(tmp_path / "out")["sentence"])
+    assert "lm_head" in text and "-" not in text.split("it would be")[-1][:4]
+
+
+def test_the_triangle_of_gpt2_is_no_weight(tmp_path: Path) -> None:
+    triangle = np.tril(np.ones((32, 32)))[None, None]
+    tensors = {
+        "h.0.attn.c_attn.weight": dense(16, 48),
+        "h.0.attn.bias": triangle,
+        "h.0.attn.masked_bias": np.ones(1),
+    }
+    text = said(tmp_path, tensors)
+    assert "Dense: none of the 768 prunable weights is zero." in text
+    found = frames.tensors(tmp_path / "out").set_index("tensor")
+    assert found.loc["h.0.attn.bias", "role"] == "statistic"
 
 
 def test_what_a_bit_mask_would_save_is_counted(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.engine.inspect import reading, values
+from analysis.engine.inspect import reading, stream, values
 from analysis.engine.inspect.header import Entry
 from analysis.engine.inspect.kinds import KINDS, edges
 from analysis.engine.inspect.reading import spans
@@ -117,6 +118,37 @@ def test_kernels_and_rows_longer_than_a_piece(tmp_path: Path, seed: int, area: i
                 assert seen.structure.blocks_empty == blocks_empty(data)
                 assert seen.structure.most == {m: most(data, m) for m in (2, 4)}
         assert whole.tally.summary()["zeros"] == parts.tally.summary()["zeros"] == (data == 0).sum()
+
+
+def test_rows_between_a_piece_and_a_chunk_have_their_blocks_counted(tmp_path: Path) -> None:
+    w = np.zeros((64, 70_000), dtype="<f4")
+    w[3, 5] = w[40, 69_999] = 1
+    found = measured(entry(tmp_path / "w", "F32", w.shape, w))
+    assert found.structure is not None
+    assert found.structure.blocks_empty == 2 * -(-70_000 // 32) - 2
+    assert found.structure.row_used.sum() == found.structure.col_used.sum() == 2
+
+
+def test_doubles_beyond_single_precision_are_told_where_they_can_be(tmp_path: Path) -> None:
+    said = measured(entry(tmp_path / "w", "F64", (4,), np.full(4, 1e300))).tally.summary()
+    assert (said["min"], said["max"], said["nonfinite"]) == (1e300, 1e300, 0)
+    assert said["std"] is None and said["quantiles"] == [None] * 7
+    some = np.array([1.0] + [1e200] * 15)
+    said = measured(entry(tmp_path / "v", "F64", (16,), some)).tally.summary()
+    assert said["std"] is None and said["quantiles"][3:] == [None] * 4
+    assert said["quantiles"][0] == pytest.approx(1.0, rel=2**-8)
+
+
+def test_no_quantile_lies_beyond_the_largest_value(tmp_path: Path) -> None:
+    said = measured(entry(tmp_path / "w", "F32", (5,), np.ones(5, "<f4"))).tally.summary()
+    assert said["quantiles"] == [1.0] * 7
+
+
+def test_many_small_tensors_stay_small(tmp_path: Path) -> None:
+    found = measured(entry(tmp_path / "w", "F32", (1,), np.ones(1, "<f4")))
+    assert len(pickle.dumps(found)) < 2000
+    groups = stream.grouped([(4, i) for i in range(1000)])
+    assert max(map(len, groups)) <= stream.MANY and [i for g in groups for i in g] == list(range(1000))
 
 
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16", "F64"])

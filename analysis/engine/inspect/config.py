@@ -20,10 +20,20 @@ MAX_SIZE = 100_000
 MAX_LAYERS = 1_000
 HEADS = ("num_attention_heads", "n_heads", "n_head", "num_heads")
 KV_HEADS = ("num_key_value_heads", "n_kv_heads")
-HIDDEN = ("hidden_size", "d_model", "n_embd", "dim")
 LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
 # What the largest dimension of some tensor has to reach, or the weights of this config are elsewhere.
-_HELD = (*HIDDEN, "vocab_size", "intermediate_size", "d_ff", "ffn_dim", "n_inner", "hidden_dim")
+_HELD = (
+    "hidden_size",
+    "d_model",
+    "n_embd",
+    "dim",
+    "vocab_size",
+    "intermediate_size",
+    "d_ff",
+    "ffn_dim",
+    "n_inner",
+    "hidden_dim",
+)
 
 
 def read_config(folder: Path) -> tuple[dict[str, Any], list[str]]:
@@ -84,29 +94,10 @@ def heads_of(config: Mapping[str, Any]) -> tuple[int, int] | None:
     return None if heads is None or shared is None or heads % shared else (heads, shared)
 
 
-def head_size_of(config: Mapping[str, Any]) -> int | None:
-    """Finds the width of a head: ``head_dim``, else the hidden size by the number of heads."""
-    told, heads, hidden = whole(config, ("head_dim",)), heads_of(config), whole(config, HIDDEN)
-    if told is not None or heads is None or hidden is None or hidden % heads[0]:
-        return told
-    return hidden // heads[0]
-
-
-def layers_of(config: Mapping[str, Any]) -> int | None:
-    """Finds the number of layers; None where it is not said or not believed."""
-    return whole(config, LAYERS, MAX_LAYERS)
-
-
 def quantised_by(config: Mapping[str, Any]) -> str | None:
     """Names the method that quantised the weights, such as "gptq"; None where none did."""
     found = config.get("quantization_config")
     return clean(found.get("quant_method", "unknown"), 40) if isinstance(found, dict) and found else None
-
-
-def tied(config: Mapping[str, Any]) -> bool | None:
-    """Whether the word embedding is the output matrix too; None where it is not said."""
-    found = config.get("tie_word_embeddings")
-    return found if isinstance(found, bool) else None
 
 
 def require_credible(config: Mapping[str, Any], entries: Sequence[Entry], name: str) -> None:

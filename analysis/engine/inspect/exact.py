@@ -18,7 +18,7 @@ from analysis.engine.inspect.header import Entry, open_regular
 from analysis.engine.inspect.kinds import KINDS, WIDE_SHIFT, nonzero
 from analysis.engine.inspect.reading import CHUNK, read
 from analysis.errors import LabError, ModelError
-from analysis.store import jobs, layout
+from analysis.store import arrays, jobs, layout
 
 RESULT = "exact.json"
 MODULE = "analysis.engine.inspect.exact"
@@ -42,8 +42,9 @@ def exact(inspection: Path, edge: float, rank: int, out: Path) -> dict[str, Any]
     """
     with jobs.Job(out, "values") as job:
         found = entries(inspection)
-        same = layout.read_json(inspection / "inspection.json").get("tied") or {}
-        chosen = [n for n, (e, r) in found.items() if r["prunable"] and n not in same and e.dtype == "F32"]
+        same = set(arrays.load_table(inspection / "tied.parquet")["number"].tolist())
+        listed = enumerate(found.items())
+        chosen = [n for i, (n, (e, r)) in listed if r["prunable"] and i not in same and e.dtype == "F32"]
         code = int(np.float32(edge).view(np.uint32)) >> WIDE_SHIFT
         counts = np.zeros(REST + 1, dtype=np.int64)
         done, total = 0, sum(found[n][0].numel for n in chosen)

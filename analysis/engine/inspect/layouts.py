@@ -135,7 +135,9 @@ def _role(name: str, entry: Entry) -> str:
     """The role; a matrix of whole numbers is codes that a scale elsewhere turns into weights."""
     role = role_of(name, entry.shape)
     whole = entry.dtype in KINDS and entry.dtype not in FLOATS
-    return "quantised" if whole and role in (*PRUNABLE, "head", "embedding") else role
+    if not whole or role not in (*PRUNABLE, "head", "embedding"):
+        return role
+    return "quantised" if entry.dtype != "BOOL" and role != "conv" else "statistic"
 
 
 def _owner(name: str, role: str, weights: Mapping[str, int]) -> str:

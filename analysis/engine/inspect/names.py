@@ -19,7 +19,10 @@ PRUNABLE = (
     "other",
 )
 
-_QUANTISED = re.compile(r"(?:^|\.)(?:qweight|qzeros|scales|g_idx|absmax|quant_map|quant_state|SCB)(?:\.|$)")
+_QUANTISED = re.compile(
+    r"(?:^|\.)(?:qweight|qzeros|scales|g_idx|absmax|quant_map|quant_state|SCB|weight_scale(?:_inv)?|"
+    r"input_scale|weight_zero_point|weight_packed|weight_shape)(?:\.|$)"
+)
 _MASK = re.compile(r"(?:^|\.)(?:\w+_mask|parametrizations\.\w+\.\d+\.mask)$")
 _SCORES = re.compile(r"(?:^|\.)(?:mask_scores|parametrizations\.\w+\.\d+\.scores)$")
 # role, whole words in the name that say so, further patterns; the first role that fits is taken
@@ -29,7 +32,8 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("head", "", r"^(\w+\.)?(linear|fc|head|output)\.bias$"),
     ("bias", "", r"(^|[._])bias(_\w+)?$"),
     ("head", "lm_head classifier score qa_outputs cls vocab_projector predictions", ""),
-    ("embedding", r"\w*embed\w* token_embd wte wpe cls_token mask_token", ""),
+    ("embedding", r"\w*embed\w* token_embd wte wpe cls_token mask_token relative_attention_bias", ""),
+    ("unknown", r"lora_\w+ \w*adapter\w*", ""),
     ("pooler", "pooler", ""),
     ("query_key_value", "c_attn attn_qkv qkv qkv_proj query_key_value in_proj_weight in_proj", ""),
     ("query", "query q_proj q_lin q attn_q", ""),
@@ -78,7 +82,9 @@ def role_of(name: str, shape: tuple[int, ...]) -> str:
     found = next((role for role, rule in _RULES if rule.search(lower)), "")
     if found in PRUNABLE and len(shape) < 2:
         return "unknown"
-    if found in ("norm", "bias") and len(shape) > 1:
+    if found == "bias" and len(shape) > 1:  # GPT-2 keeps its triangle of ones under this name
+        return "statistic" if len(shape) > 2 else "bias"
+    if found == "norm" and len(shape) > 1:
         found = ""
     if found:
         return found

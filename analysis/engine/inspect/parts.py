@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ NUMBERS = (
     "number", "zeros", "nonfinite", "min", "max", "mean", "std", "rows", "rows_empty", "cols", "cols_empty",
     "heads_empty", "blocks32", "blocks32_empty", *LEVELS, *MOST,
 )  # fmt: skip
+LISTS = {"value": "float32", "count": "int64", "row": "uint8", "col": "uint8"}
 EVERY = 1.0  # seconds between two parts at first
 SHARE = 0.05  # and this share of the time so far later: a long file must not leave thousands of parts
 
@@ -36,7 +38,7 @@ class Parts:
     folder: Path
     numbers: set[int] = field(default_factory=set)
     _rows: list[dict[str, Any]] = field(default_factory=list)
-    _arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    _lists: dict[str, list[np.ndarray]] = field(default_factory=lambda: {name: [] for name in LISTS})
     _last: float = 0.0
 
     @classmethod
@@ -60,15 +62,18 @@ class Parts:
         """Takes what was found in a tensor, by its number among all."""
         row = {"number": number, **found.tally.summary()}
         row |= dict(zip(LEVELS, row.pop("quantiles") or [None] * len(LEVELS), strict=True))
-        if found.structure is not None:
-            row |= self._structure(number, tensor, found.structure)
+        seen = found.structure
+        if seen is not None:
+            row |= self._structure(tensor, seen)
         values, counts = found.tally.histogram()
-        self._arrays |= {f"{number}.value": values, f"{number}.count": _small(counts)}
+        none = np.zeros(0, dtype=np.uint8)
+        used = (none, none) if seen is None else (arrays.pack(seen.row_used), arrays.pack(seen.col_used))
+        for name, array in zip(LISTS, (values, counts, *used), strict=True):
+            self._lists[name].append(array)
         self._rows.append(row)
 
-    def _structure(self, number: int, tensor: Tensor, seen: Structure) -> dict[str, Any]:
+    def _structure(self, tensor: Tensor, seen: Structure) -> dict[str, Any]:
         rows, cols = seen.row_used, seen.col_used
-        self._arrays |= {f"{number}.row": arrays.pack(rows), f"{number}.col": arrays.pack(cols)}
         out = {
             "rows": rows.size,
             "rows_empty": int(rows.size - np.count_nonzero(rows)),
@@ -95,10 +100,20 @@ class Parts:
         columns = {name: [row.get(name) for row in self._rows] for name in NUMBERS}
         # The arrays last: a part counts as there when they are.
         arrays.save_table(file.with_suffix(".parquet"), columns)
-        arrays.save_arrays(file, {"number": np.array(numbers), **self._arrays})
+        packed = {"number": np.array(numbers)}
+        for name, kind in LISTS.items():
+            one = arrays.ragged(self._lists[name], kind)
+            packed |= {name: one["data"], f"{name}_ends": one["ends"]}
+        arrays.save_arrays(file, packed)
         self.numbers |= set(numbers)
-        self._rows, self._arrays, self._last = [], {}, seconds
+        self._rows, self._lists, self._last = [], {name: [] for name in LISTS}, seconds
 
 
-def _small(counts: np.ndarray) -> np.ndarray:
-    return counts.astype(np.uint32) if counts.max(initial=0) < 2**32 else counts
+def histograms(folder: Path) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yields number, values and counts of every tensor in the parts of an inspection."""
+    names = ["number", *(f"{n}{e}" for n in ("value", "count") for e in ("", "_ends"))]
+    for file in sorted(folder.glob("*.npz")):
+        found = arrays.load_arrays(file, names)
+        values = arrays.parts(found["value"], found["value_ends"])
+        counts = arrays.parts(found["count"], found["count_ends"])
+        yield from zip(found["number"].tolist(), values, counts, strict=True)

@@ -34,9 +34,14 @@ def spans(entry: Entry) -> list[tuple[int, int]]:
     return [(begin, min(begin + step, rows)) for begin in range(0, rows, step)] or [(0, 0)]
 
 
+def by_rows(width: int) -> bool:
+    """Whether rows of this many values are read whole, 32 or more at a time."""
+    return width * BLOCK <= LONGEST
+
+
 def pieces(width: int, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yields row, offset in the row and number of values of what is read at a time: rows if they fit."""
-    if width * BLOCK > LONGEST:
+    if not by_rows(width):
         for row in range(begin, end):
             for offset in range(0, width, CHUNK):
                 yield row, offset, min(CHUNK, width - offset)

@@ -17,6 +17,7 @@ from analysis.errors import ModelError
 
 PROCESSES = 2
 TOGETHER = 1 << 25  # bytes of small pieces that travel as one
+MANY = 64  # pieces of a group: what is found in each is held until the group is done
 SMALL = 1 << 25  # bytes below which a second process costs more than it saves
 AHEAD = 2 * PROCESSES
 
@@ -31,12 +32,12 @@ def grouped(pieces: Sequence[tuple[int, Piece]]) -> list[list[Piece]]:
         pieces: bytes to read and the piece itself, in order.
 
     Returns:
-        lists of pieces in the same order, of about 32 MB or one larger piece each.
+        lists of pieces in the same order, of about 32 MB and at most 64 pieces, or of one larger piece.
     """
     out: list[list[Piece]] = []
     held = 0
     for size, piece in pieces:
-        if not out or held + size > TOGETHER:
+        if not out or held + size > TOGETHER or len(out[-1]) >= MANY:
             out.append([])
             held = 0
         out[-1].append(piece)

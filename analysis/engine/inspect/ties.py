@@ -11,13 +11,13 @@ import numpy as np
 
 from analysis.engine.inspect.header import Entry, open_regular
 from analysis.engine.inspect.layouts import NO_PARAMETER, Tensor
+from analysis.engine.inspect.parts import histograms
 from analysis.engine.inspect.reading import CHUNK, read
-from analysis.store import arrays
 
 LEAST = 2  # dimensions: norms and biases are often equal without being shared
 
 
-def tied(tensors: Sequence[Tensor], parts: Path) -> dict[str, str]:
+def tied(tensors: Sequence[Tensor], parts: Path) -> dict[int, int]:
     """Finds weights that repeat another one, so that they are counted once.
 
     Two names for the same bytes are tied; so are two matrices with the same bytes, unless they are one value
@@ -28,10 +28,10 @@ def tied(tensors: Sequence[Tensor], parts: Path) -> dict[str, str]:
         parts: folder of the parts of its inspection.
 
     Returns:
-        name of the tensor that repeats → name of the first one.
+        number of the tensor that repeats → number of the first one.
     """
-    first: dict[Any, Tensor] = {}
-    out: dict[str, str] = {}
+    first: dict[Any, int] = {}
+    out: dict[int, int] = {}
     prints = dict(_prints(parts))
     for number, tensor in enumerate(tensors):
         entry = tensor.entry
@@ -39,26 +39,23 @@ def tied(tensors: Sequence[Tensor], parts: Path) -> dict[str, str]:
             continue
         place = (entry.file, entry.start, entry.size, entry.shape)
         if place in first:
-            out[tensor.name] = first[place].name
+            out[number] = first[place]
             continue
-        first[place] = tensor
+        first[place] = number
         if len(entry.shape) < LEAST or prints.get(number) is None or tensor.mask is not None:
             continue
         content = (entry.dtype, entry.shape, prints[number])
-        other = first.setdefault(content, tensor)
-        if other is not tensor and _equal(entry, other.entry):
-            out[tensor.name] = other.name
+        other = first.setdefault(content, number)
+        if other != number and _equal(entry, tensors[other].entry):
+            out[number] = other
     return out
 
 
-def _prints(parts: Path) -> Iterator[tuple[int, bytes]]:
+def _prints(folder: Path) -> Iterator[tuple[int, bytes]]:
     """A fingerprint of every histogram that has more than one value."""
-    for file in sorted(parts.glob("*.npz")):
-        found = arrays.load_arrays(file)
-        for number in found["number"].tolist():
-            values, counts = found[f"{number}.value"], found[f"{number}.count"]
-            if values.size > 1:
-                yield number, hashlib.sha256(values.tobytes() + counts.tobytes()).digest()
+    for number, values, counts in histograms(folder):
+        if values.size > 1:
+            yield number, hashlib.sha256(values.tobytes() + counts.tobytes()).digest()
 
 
 def _equal(a: Entry, b: Entry) -> bool:

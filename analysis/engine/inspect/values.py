@@ -21,7 +21,7 @@ from analysis.engine.inspect.kinds import (
     nonzero,
     zero_codes,
 )
-from analysis.engine.inspect.reading import CHUNK, as_matrix, pieces, read
+from analysis.engine.inspect.reading import CHUNK, as_matrix, by_rows, pieces, read
 from analysis.engine.inspect.structure import Structure
 
 QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
@@ -29,7 +29,9 @@ QUANTILES = (0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
 MANY = 2 / 3  # share of zeros so far above which leaving them out is faster than counting them
 # ``bincount`` takes machine words: one place for them saves a copy of its own and the faults of new memory.
+# One thread of a process uses it at a time.
 _PLACES = np.empty(CHUNK, dtype=np.intp)
+_NONE = np.zeros(0, dtype=np.int64)
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Tally:
         high: largest.
         total: sum of the finite values.
         squares: sum of their squares.
-        buckets: int64 [codes], how often each code was seen.
+        seen: codes that occurred, rising, and how often, int64 [n]; there once ``close`` was called.
     """
 
     dtype: str
@@ -56,12 +58,13 @@ class Tally:
     high: float = -math.inf
     total: float = 0.0
     squares: float = 0.0
-    buckets: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    seen: tuple[np.ndarray, np.ndarray] = field(default_factory=lambda: (_NONE, _NONE))
+    _buckets: np.ndarray | None = None
 
-    def __post_init__(self) -> None:
-        self.kind: Kind = KINDS[self.dtype]
-        if self.kind.codes and not self.buckets.size:
-            self.buckets = np.zeros(self.kind.codes, dtype=np.int64)
+    @property
+    def kind(self) -> Kind:
+        """The number type."""
+        return KINDS[self.dtype]
 
     def add(self, raw: np.ndarray) -> int:
         """Counts some values, one item each; returns how many are zero."""
@@ -104,7 +107,10 @@ class Tally:
         return np.bincount(places, minlength=self.kind.codes)
 
     def _note(self, raw: np.ndarray, seen: np.ndarray) -> None:
-        self.buckets += seen
+        if self._buckets is None:
+            self._buckets = seen
+        else:
+            self._buckets += seen
         if not self.kind.exact:
             self._wide(raw, seen)
 
@@ -120,42 +126,38 @@ class Tally:
             values = values[finite]
         self._extremes(values)
         double = values.astype(np.float64, copy=False)
-        self.total += float(double.sum())
         with np.errstate(over="ignore"):
+            self.total += float(double.sum())
             self.squares += float(np.einsum("i,i->", double, double))  # not BLAS, which starts threads
 
+    def close(self) -> None:
+        """Keeps only the codes that occurred: at a megabyte of buckets each, many tensors fill the memory."""
+        if self._buckets is not None:
+            self.seen = _union(self.seen, (found := np.flatnonzero(self._buckets), self._buckets[found]))
+            self._buckets = None
+
     def join(self, other: Tally) -> None:
-        """Adds what was counted elsewhere."""
+        """Adds what was counted elsewhere; both are closed."""
         self.count += other.count
         self.zeros += other.zeros
         self.bad += other.bad
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
         self.total += other.total
         self.squares += other.squares
-        if self.kind.codes:
-            self.buckets += other.buckets
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Only the codes that were seen travel between processes: most patterns never occur."""
-        seen = np.flatnonzero(self.buckets)
-        return {**self.__dict__, "buckets": (seen.astype(np.uint32), self.buckets[seen])}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        seen, counts = state["buckets"]
-        buckets = np.zeros(state["kind"].codes, dtype=np.int64)
-        buckets[seen] = counts
-        self.__dict__.update(state, buckets=buckets)
+        self.seen = _union(self.seen, other.seen)
 
     def histogram(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the values that occur, float32 [n] rising, and how often, int64 [n]; exact zeros left out.
 
-        Of a wide type a value stands for those up to 1/256 larger in size.
+        Of a wide type a value stands for those up to 1/256 larger in size; doubles that single precision
+        cannot hold are not in it.
         """
-        values = edges(self.dtype) if self.kind.codes else np.zeros(0)
-        seen = np.flatnonzero(self.buckets)
-        seen = seen[np.isfinite(values[seen])]
-        order = seen[np.argsort(values[seen], kind="stable")]
-        return values[order].astype(np.float32), self.buckets[order]
+        found, counts = self.seen
+        values = edges(self.dtype)[found] if self.kind.codes else np.zeros(0)
+        finite = np.isfinite(values)
+        values, counts = values[finite], counts[finite]
+        order = np.argsort(values, kind="stable")
+        return values[order].astype(np.float32), counts[order]
 
     def summary(self) -> dict[str, Any]:
         """Returns the statistics over finite values; None where there is nothing to say."""
@@ -169,35 +171,47 @@ class Tally:
         if not good:
             return out | empty
         mean = self.total / good
-        out |= empty | {"min": self.low, "max": self.high, "mean": mean}
+        out |= empty | {"min": self.low, "max": self.high, "mean": mean if math.isfinite(mean) else None}
         if not self.kind.codes:
             return out
-        out["std"] = math.sqrt(max(0.0, self.squares / good - mean * mean))
+        if math.isfinite(self.squares) and math.isfinite(mean * mean):
+            out["std"] = math.sqrt(max(0.0, self.squares / good - mean * mean))
         return out | {"quantiles": self._quantiles(good)}
 
     def _exact(self) -> None:
-        values = edges(self.dtype)
-        seen = np.flatnonzero(self.buckets)
-        counts, values = self.buckets[seen], values[seen]
+        found, counts = self.seen
+        values = edges(self.dtype)[found]
         finite = np.isfinite(values)
         self.bad = int(counts[~finite].sum())
         counts, values = counts[finite], values[finite]
         self._extremes(values)
         self.total, self.squares = float(counts @ values), float(counts @ (values * values))
 
-    def _quantiles(self, good: int) -> list[float]:
+    def _quantiles(self, good: int) -> list[float | None]:
         values, counts = self.histogram()
         sizes = np.abs(values.astype(np.float64))
         order = np.argsort(sizes, kind="stable")
         sizes, cumulative = sizes[order], self.zeros + counts[order].cumsum()
-        if not self.kind.exact:
-            sizes = sizes * (1 + RELATIVE_WIDTH / 2)  # the middle of a code's range
-        found = []
+        if not self.kind.exact:  # the middle of a code's range, which may lie beyond the largest value
+            sizes = np.minimum(sizes * (1 + RELATIVE_WIDTH / 2), max(-self.low, self.high))
+        found: list[float | None] = []
         for q in QUANTILES:
             rank = min(max(math.ceil(q * good), 1), good)
             at = int(np.searchsorted(cumulative, rank))
-            found.append(0.0 if rank <= self.zeros else float(sizes[min(at, len(sizes) - 1)]))
+            known = float(sizes[at]) if at < len(sizes) else None  # a double beyond single precision
+            found.append(0.0 if rank <= self.zeros else known)
         return found
+
+
+def _union(
+    a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    if not a[0].size:
+        return b
+    found, place = np.unique(np.concatenate([a[0], b[0]]), return_inverse=True)
+    counts = np.zeros(found.size, dtype=np.int64)
+    np.add.at(counts, place, np.concatenate([a[1], b[1]]))
+    return found, counts
 
 
 @dataclass
@@ -240,6 +254,7 @@ def analyse(entry: Entry, begin: int, end: int, mask: Entry | None = None) -> Fo
                 kept = nonzero(KINDS[mask.dtype], read(other, mask, row * width + offset, count))
                 raw = np.where(kept, raw, raw.dtype.type(0))
             _take(tally, structure, raw, row, offset, width)
+    tally.close()
     return Found(tally, structure)
 
 
@@ -249,7 +264,7 @@ def _take(
     zeros = sum(tally.add(raw[start : start + CHUNK]) for start in range(0, raw.size, CHUNK))
     if structure is None:
         return
-    whole = offset == 0 and raw.size % width == 0
+    whole = by_rows(width)
     if whole and not zeros:
         structure.full(row, raw.size // width)
     elif whole:

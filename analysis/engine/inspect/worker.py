@@ -5,14 +5,17 @@ Memory is a few pieces of a million values whatever the size of the checkpoint; 
 and nothing is unpickled.
 
 inspection.json
-    schema_version, source (``cache.source``), format, problems (sentences), metadata, done (all is read),
-    seconds, tied {name: the name it repeats}
+    schema_version, source (``cache.source``), format, problems (sentences), metadata, quantised_by, run (what
+    the run's masks keep, ``origin.kept``), done (all is read), seconds and bytes read by the last process
+tied.parquet
+    number of each tensor that repeats another one, and same, the number of that one
 tensors.parquet
     one row a tensor, columns ``FACTS``: what headers and names say, there before any value is read
 parts/NNNNNN.parquet, parts/NNNNNN.npz
     what was found in some of the tensors, by their row in tensors.parquet: columns ``parts.NUMBERS`` (q01 …
-    q99 are quantiles of |w|, most04 the most non-zeros among four neighbours along a row); arrays
-    N.value and N.count (the histogram without exact zeros), N.row and N.col (packed bits: not empty)
+    q99 are quantiles of |w|, most04 the most non-zeros among four neighbours along a row); arrays number,
+    value and count (the histogram without exact zeros), row and col (packed bits: not empty), one after the
+    other for all tensors, NAME_ends saying where each ends
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.engine.inspect import cache
+from analysis.engine.inspect import cache, origin
+from analysis.engine.inspect.config import quantised_by
 from analysis.engine.inspect.header import clean
 from analysis.engine.inspect.layouts import Tensor, tensors
 from analysis.engine.inspect.opening import open_checkpoint
@@ -35,7 +39,7 @@ from analysis.engine.inspect.values import Found, analyse
 from analysis.errors import LabError, ModelError
 from analysis.store import arrays, jobs, layout
 
-RESULT, TENSORS, PARTS = "inspection.json", "tensors.parquet", "parts"
+RESULT, TENSORS, TIED, PARTS = "inspection.json", "tensors.parquet", "tied.parquet", "parts"
 
 Span = tuple[int, Tensor, int, int]  # number and tensor, first row and the one after the last
 
@@ -70,6 +74,7 @@ def _inspect(path: Path, out: Path, job: jobs.Job) -> dict[str, Any]:
     source = cache.source(path, opened.files)
     result: dict[str, Any] = {"schema_version": cache.SCHEMA_VERSION, "source": source, "done": False}
     result |= {"format": opened.format, "problems": list(opened.problems), "metadata": opened.metadata}
+    result |= {"quantised_by": quantised_by(opened.config), "run": origin.kept(path)}
     parts = Parts.load(out / PARTS)
     if _before(out) != source:
         parts.forget()
@@ -93,7 +98,9 @@ def _inspect(path: Path, out: Path, job: jobs.Job) -> dict[str, Any]:
     parts.flush(float("inf"))
     if cache.source(path, opened.files) != source:
         raise ModelError(f"{clean(path.name)!r} changed while it was read; inspect it again.")
-    result |= {"done": True, "seconds": time.monotonic() - begun, "tied": tied(found, out / PARTS)}
+    same = tied(found, out / PARTS)
+    arrays.save_table(out / TIED, {"number": list(same), "same": list(same.values())})
+    result |= {"done": True, "seconds": time.monotonic() - begun, "read": sum(_size(span) for span in todo)}
     layout.write_json(out / RESULT, result)
     return result
 
