@@ -24,7 +24,10 @@ ENDS = 1 << 16  # bytes hashed at either end of a file that is no safetensors
 
 
 def source(path: Path, files: Sequence[Path]) -> dict[str, Any]:
-    """Describes the files of a checkpoint as they are now: name, size, time of change, hash of the header."""
+    r"""Describes the files of a checkpoint as they are: name, size, time of change, hash of the header.
+
+    Names are text that JSON can hold: bytes of a name that are not UTF-8 are written as ``\xff``.
+    """
     out, total = [], 0
     for file in files:
         with open_regular(file) as opened:
@@ -36,11 +39,21 @@ def source(path: Path, files: Sequence[Path]) -> dict[str, Any]:
         found = file.stat()
         total += found.st_size
         out.append(
-            {"name": file.name, "bytes": found.st_size, "mtime_ns": found.st_mtime_ns, "header": digest}
+            {
+                "name": as_text(file.name),
+                "bytes": found.st_size,
+                "mtime_ns": found.st_mtime_ns,
+                "header": digest,
+            }
         )
     beside = files[0].parent / "config.json"
     config = [beside.stat().st_size, beside.stat().st_mtime_ns] if beside.is_file() else None
-    return {"path": str(path), "files": out, "bytes": total, "config": config}
+    return {"path": as_text(str(path)), "files": out, "bytes": total, "config": config}
+
+
+def as_text(name: str) -> str:
+    """Writes a file name so that it can be encoded, whatever bytes it is made of."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def place(path: Path, runs: Path) -> Path:

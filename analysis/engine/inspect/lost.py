@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from analysis.engine.inspect.contrast import Contrast
+from analysis.engine.inspect.header import clean
 from analysis.engine.inspect.layouts import Tensor
 
 HEADS, NEURONS = "heads", "neurons"
@@ -46,7 +47,7 @@ def emptied(name: str, what: Tensor, contrast: Contrast) -> dict[str, Any] | Non
 
 def _block(name: str) -> str:
     found = _BLOCK.match(name)
-    return (found[1] if found else "") + (" cross" if _CROSS.search(name) else "")
+    return clean(found[1] if found else "") + (" cross" if _CROSS.search(name) else "")
 
 
 def lost(found: Iterable[tuple[int, Mapping[str, Any]]]) -> list[dict[str, Any]]:
@@ -63,19 +64,19 @@ def lost(found: Iterable[tuple[int, Mapping[str, Any]]]) -> list[dict[str, Any]]
         one row a block and kind: layer, block, kind, total, empty_a, empty_b, lost (empty in b alone) and
         regained (empty in a alone).
     """
-    blocks: dict[tuple[str, str], dict[str, Any]] = {}
+    blocks: dict[tuple[int, str, str], dict[str, Any]] = {}  # names of different layers may look alike
     for layer, one in found:
         if one["role"] in ("query", "key"):
             continue
-        joined = blocks.setdefault((one["block"], one["kind"]), {"layer": layer, "total": 0, "parts": []})
+        joined = blocks.setdefault((layer, one["block"], one["kind"]), {"total": 0, "parts": []})
         joined["total"] = max(joined["total"], one["total"])
         joined["parts"].append(one)
     out = []
-    for (block, kind), joined in blocks.items():
+    for (layer, block, kind), joined in blocks.items():
         total = joined["total"]
         parts = [p for p in joined["parts"] if total % p["total"] == 0]
         a, b = ({i for part in parts for i in _spread(part, side, total)} for side in ("a", "b"))
-        row = {"layer": joined["layer"], "block": block, "kind": kind, "total": joined["total"]}
+        row = {"layer": layer, "block": block, "kind": kind, "total": joined["total"]}
         out.append(row | {"empty_a": len(a), "empty_b": len(b), "lost": len(b - a), "regained": len(a - b)})
     return out
 

@@ -20,6 +20,7 @@ parts/NNNNNN.parquet, parts/NNNNNN.npz
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -160,7 +161,7 @@ def _write_facts(path: Path, found: Sequence[Tensor]) -> None:
             "masked": t.mask is not None,
             "ordered": t.entry.ordered,
             "analysed": t.analysed,
-            "file": str(t.entry.file),
+            "file": os.fsencode(t.entry.file),  # a name need not be text
             "start": t.entry.start,
         }
         for t in found
