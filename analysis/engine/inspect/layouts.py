@@ -13,7 +13,7 @@ stored                                         read as
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,8 +106,9 @@ def tensors(entries: Sequence[Entry], config: Mapping[str, Any]) -> list[Tensor]
         if roles[i] == "mask" and owner and _fits(entries[i], entries[weights[owner]])
     }
     other_way = turned({p: entries[i].shape for p, i in weights.items()})
+    names = shown(entry.name for entry in entries)
     out = []
-    for i, (entry, shown) in enumerate(zip(entries, _names(entries), strict=True)):
+    for i, (entry, name) in enumerate(zip(entries, names, strict=True)):
         block = block_name(plain[i], blocks)
         counts = roles[i] not in NO_PARAMETER
         transposed = counts and plain[i] in other_way
@@ -115,7 +116,7 @@ def tensors(entries: Sequence[Entry], config: Mapping[str, Any]) -> list[Tensor]
         out.append(
             Tensor(
                 entry,
-                shown,
+                name,
                 roles[i],
                 layers.get(block, -1),
                 clean(block),
@@ -172,12 +173,11 @@ def _heads(role: str, entry: Entry, config: Mapping[str, Any], transposed: bool)
     return (heads, axis) if heads and entry.shape[axis] % heads == 0 else (0, 0)
 
 
-def _names(entries: Sequence[Entry]) -> list[str]:
+def shown(names: Iterable[str]) -> list[str]:
     """Makes names fit to be shown, and different where capping or cleaning made them equal."""
     seen: dict[str, int] = {}
     out = []
-    for entry in entries:
-        name = clean(entry.name)
+    for name in map(clean, names):
         seen[name] = seen.get(name, 0) + 1
         out.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return out

@@ -21,7 +21,7 @@ from analysis.engine.inspect.kinds import KINDS, nonzero
 from analysis.engine.inspect.names import plain_name
 from analysis.engine.inspect.reading import CHUNK, read
 from analysis.engine.inspect.window import numbers
-from analysis.errors import LabError, ModelError
+from analysis.errors import ModelError
 from analysis.store import arrays, jobs, layout
 
 MODULE = "analysis.engine.inspect.plane"
@@ -168,16 +168,8 @@ def _write(
 
 
 def main(arguments: list[str]) -> int:
-    """Runs from the command line with INSPECTION and OUT; one sentence on stderr and code 2 on failure."""
-    if len(arguments) != 2:
-        sys.stderr.write(f"Usage: python -m {MODULE} INSPECTION OUT\n")
-        return 2
-    try:
-        plane(Path(arguments[0]), Path(arguments[1]))
-    except LabError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+    """Runs from the command line; one sentence on stderr and code 2 on failure."""
+    return jobs.run(arguments, MODULE, {"INSPECTION": Path, "OUT": Path}, plane)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from analysis.engine.inspect.again import entries, mask_of
 from analysis.engine.inspect.header import Entry, clean, open_regular
 from analysis.engine.inspect.kinds import KINDS, codes, edges, narrow, nonzero
 from analysis.engine.inspect.reading import as_matrix, read
-from analysis.errors import LabError, ModelError
+from analysis.errors import ModelError
 from analysis.store import arrays, jobs
 
 RESULT = "window.npz"
@@ -118,17 +118,9 @@ def numbers(dtype: str, raw: np.ndarray) -> np.ndarray:
 
 def main(arguments: list[str]) -> int:
     """Runs from the command line; one sentence on stderr and code 2 on failure."""
-    if len(arguments) != 7:
-        sys.stderr.write(f"Usage: python -m {MODULE} INSPECTION TENSOR TOP BOTTOM LEFT RIGHT OUT\n")
-        return 2
-    inspection, name, *sides, out = arguments
-    try:
-        top, bottom, left, right = (int(side) for side in sides)
-        window(Path(inspection), name, (top, bottom, left, right), Path(out))
-    except (LabError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+    sides = dict.fromkeys(("TOP", "BOTTOM", "LEFT", "RIGHT"), int)
+    kinds = {"INSPECTION": Path, "TENSOR": str, **sides, "OUT": Path}
+    return jobs.run(arguments, MODULE, kinds, lambda a, name, *rest: window(a, name, rest[:4], rest[4]))
 
 
 if __name__ == "__main__":

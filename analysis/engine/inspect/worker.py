@@ -37,7 +37,7 @@ from analysis.engine.inspect.reading import as_matrix, spans
 from analysis.engine.inspect.stream import grouped, mapped
 from analysis.engine.inspect.ties import tied
 from analysis.engine.inspect.values import Found, analyse
-from analysis.errors import LabError, ModelError
+from analysis.errors import ModelError
 from analysis.store import arrays, jobs, layout
 
 RESULT, TENSORS, TIED, PARTS = "inspection.json", "tensors.parquet", "tied.parquet", "parts"
@@ -176,16 +176,8 @@ FACTS = (
 
 
 def main(arguments: list[str]) -> int:
-    """Runs from the command line with PATH and OUT; one sentence on stderr and code 2 on failure."""
-    if len(arguments) != 2:
-        sys.stderr.write(f"Usage: python -m {cache.MODULE} PATH OUT\n")
-        return 2
-    try:
-        inspect(Path(arguments[0]), Path(arguments[1]))
-    except LabError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+    """Runs from the command line; one sentence on stderr and code 2 on failure."""
+    return jobs.run(arguments, cache.MODULE, {"PATH": Path, "OUT": Path}, inspect)
 
 
 if __name__ == "__main__":
