@@ -18,13 +18,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from analysis.errors import LabError
+from analysis.errors import LabError, RunError
 from analysis.store import layout
 from analysis.store.locks import RunLock, held
 
 NOTE, LOCK, STOP, LOG = "job.json", "lock", "stop", "log.txt"
 EVERY = 0.15  # seconds between two notes
 BIRTH = 30.0  # seconds a process may take from its start to its lock
+
+
+_HELD: list[RunLock] = []  # by the jobs of this process
+
+
+def forget() -> None:
+    """In a forked helper: closes the inherited locks, which would show a killed worker as alive."""
+    for lock in _HELD:
+        lock.forget()
 
 
 class Cancelled(Exception):
@@ -76,6 +85,7 @@ class Job:
     def __init__(self, folder: Path, unit: str) -> None:
         self.folder, self.unit = Path(folder), unit
         self.begun = self.told = time.monotonic()
+        self.born = time.time()
         self.done = self.total = 0.0
         self.first: float | None = None
         self._lock = RunLock(self.folder / LOCK)
@@ -83,8 +93,10 @@ class Job:
     def __enter__(self) -> Job:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock.acquire(blocking=True)  # whoever is here already finishes, and we find its result
-        with contextlib.suppress(FileNotFoundError):
-            (self.folder / STOP).unlink()
+        _HELD.append(self._lock)
+        with contextlib.suppress(FileNotFoundError):  # a request to whoever was here before is not for us
+            if (self.folder / STOP).stat().st_mtime < self.born:
+                (self.folder / STOP).unlink()
         self._write("working")
         return self
 
@@ -114,6 +126,7 @@ class Job:
             elif isinstance(error, LabError):
                 self._write("failed", " ".join(str(error).split()))
         finally:
+            _HELD.remove(self._lock)
             self._lock.release()
         return isinstance(error, Cancelled)
 
@@ -127,7 +140,7 @@ def read(folder: Path) -> Note:
     """Says how the work in a folder stands, decided now."""
     try:
         found = layout.read_json(Path(folder) / NOTE)
-        numbers = [float(found[name]) for name in ("done", "total", "seconds", "first")]
+        numbers = [float(found.get(name, 0)) for name in ("done", "total", "seconds", "first")]
         words = [str(found[name]) for name in ("state", "unit", "reason")]
         note = Note(words[0], numbers[0], numbers[1], words[1], numbers[2], words[2], numbers[3])
     except (OSError, ValueError, KeyError, TypeError):
@@ -176,13 +189,28 @@ def begin(folder: Path, module: str, *arguments: str) -> None:
         folder: where the result goes; made when missing.
         module: dotted name of the module to run, which makes a ``Job`` of the folder.
         *arguments: its command line.
+
+    Raises:
+        RunError: the folder cannot be made or written to, or no process can be started.
     """
     folder = Path(folder)
+    try:
+        _begin(folder, module, arguments)
+    except OSError as error:
+        reason = (error.strerror or "unknown reason").lower()
+        raise RunError(
+            f"No work can be started in {str(folder.parent)!r} ({reason}); free some space, or choose "
+            "another runs folder."
+        ) from error
+
+
+def _begin(folder: Path, module: str, arguments: Sequence[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if held(folder / LOCK):
         return
-    with contextlib.suppress(FileNotFoundError):
-        (folder / NOTE).unlink()
+    for name in (NOTE, STOP):
+        with contextlib.suppress(FileNotFoundError):
+            (folder / name).unlink()
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with open(folder / LOG, "wb") as log:
         process = subprocess.Popen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 import time
@@ -14,10 +15,12 @@ import streamlit as st
 from analysis.engine.inspect.files import SUFFIXES
 from analysis.engine.inspect.header import clean
 from analysis.errors import ModelError
+from analysis.store import layout
 from analysis.ui import nav
 
 FOLDER = ".uploads"
 MOST = 8
+LARGEST = 512 * 2**20  # bytes of all sessions together
 DAY = 86_400.0
 
 
@@ -48,7 +51,7 @@ def keep(name: str, data: Any, folder: Path) -> Path:
         the file.
 
     Raises:
-        ModelError: the ending is unknown, nothing was sent, or there are too many already.
+        ModelError: the ending is unknown, nothing was sent, or there is too much already.
     """
     ending = next((s for s in SUFFIXES if name.lower().endswith(s)), None)
     if ending is None:
@@ -59,7 +62,13 @@ def keep(name: str, data: Any, folder: Path) -> Path:
     if not path.exists():
         if len(list(folder.iterdir())) >= MOST:
             raise ModelError(f"{MOST} files were sent already; reload the page to begin anew.")
-        path.write_bytes(data)
+        held = sum(f.stat().st_size for f in folder.parent.rglob("*") if f.is_file())
+        if held + len(data) > LARGEST:
+            raise ModelError(
+                f"{LARGEST // 2**20} MB of files were sent already; give the path of a file on this machine."
+            )
+        with layout.replacing(path, durable=False) as file:  # half a file must not be taken for a whole one
+            file.write(data)
     return path
 
 
@@ -78,4 +87,12 @@ def offered() -> dict[str, str]:
             key="upload",
             help="It is kept for this session only. Larger files: give their path above.",
         )
-    return {str(keep(file.name, file.getbuffer(), private())): f"Sent · {clean(file.name)}" for file in sent}
+    known: dict[str, str] = st.session_state.setdefault("lab.uploads", {})
+    out = {}
+    for file in sent:  # with every click: a file that is known is not hashed again
+        if not os.path.isfile(known.get(file.file_id, "")):
+            known[file.file_id] = str(keep(file.name, file.getbuffer(), private()))
+        out[known[file.file_id]] = f"Sent · {clean(file.name)}"
+    if out:
+        os.utime(private())  # a session that is alive is not swept as an old one
+    return out

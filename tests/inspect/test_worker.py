@@ -19,7 +19,7 @@ from analysis.engine.inspect import cache, parts, reading, stream
 from analysis.engine.inspect.header import Entry
 from analysis.engine.inspect.layouts import tensors
 from analysis.engine.inspect.worker import inspect
-from analysis.errors import ModelError
+from analysis.errors import ModelError, RunError
 from analysis.store import jobs, layout
 from tests.inspect import made
 
@@ -288,6 +288,65 @@ def test_neurons_of_experts_are_added_up(tmp_path: Path) -> None:
     path = made.write(tmp_path / "m.safetensors", {k: made.floats("F32", v) for k, v in w.items()})
     inspect(path, tmp_path / "out")
     assert frames.units(tmp_path / "out")[["units", "empty"]].to_numpy().tolist() == [[12, 3]]
+
+
+def test_a_process_that_died_is_not_started_again_by_itself(tmp_path: Path) -> None:
+    path = several(tmp_path / "m.safetensors", 1)
+    out = cache.begin(path, tmp_path / "runs")
+    jobs.wait(out)
+    note = json.loads((out / jobs.NOTE).read_text())
+    (out / jobs.NOTE).write_text(json.dumps(note | {"state": "working"}))
+    assert jobs.read(cache.begin(path, tmp_path / "runs")).state == "crashed"
+    cache.begin(path, tmp_path / "runs", again=True)
+    assert jobs.wait(out).state == "done"
+
+
+def test_a_path_from_where_one_stands_is_opened_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several(tmp_path / "here.safetensors", 1)
+    monkeypatch.chdir(tmp_path)
+    out = cache.begin(Path("here.safetensors"), tmp_path / "runs")
+    assert jobs.wait(out).state == "done"
+
+
+def test_a_large_index_is_left_to_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    several(folder / "model-00001-of-00001.safetensors", 2)
+    names = {f"layers.{i}.mlp.up_proj.weight": "model-00001-of-00001.safetensors" for i in range(2)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    small = cache.weights(folder)
+    cache._weights.cache_clear()
+    monkeypatch.setattr(cache, "SMALL_INDEX", 10)
+    monkeypatch.setattr(cache, "files_of", None)  # nothing is parsed here
+    assert cache.weights(folder) == small
+    monkeypatch.undo()
+    cache._weights.cache_clear()
+    monkeypatch.setattr(cache, "SMALL_INDEX", 10)
+    assert jobs.wait(cache.begin(folder, tmp_path / "runs")).state == "done"
+
+
+def test_where_nothing_can_be_written_is_a_sentence(tmp_path: Path) -> None:
+    path = several(tmp_path / "m.safetensors", 1)
+    (tmp_path / cache.FOLDER).write_text("in the way")
+    with pytest.raises(RunError, match="No work can be started"):
+        cache.begin(path, tmp_path)
+
+
+def test_hundreds_of_small_tensors_take_little_memory(tmp_path: Path) -> None:
+    one = np.ones(1, dtype="<f4")
+    path = made.write(tmp_path / "m.safetensors", {f"t{i}": ("F32", (1,), one) for i in range(1500)})
+    code = (
+        "import resource, sys; from pathlib import Path; import pandas, pyarrow.parquet\n"
+        "from analysis.engine.inspect.worker import inspect\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "inspect(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)\n"
+    )
+    command = [sys.executable, "-c", code, str(path), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=layout.ROOT)
+    assert float(done.stdout) < 64 and len(frames.tensors(tmp_path / "out")) == 1500
 
 
 def test_a_cache_that_is_full_loses_its_oldest(tmp_path: Path) -> None:

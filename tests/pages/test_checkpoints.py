@@ -139,6 +139,16 @@ def test_what_is_sent_gets_a_name_of_ours_and_only_known_endings(tmp_path: Path)
         uploads.keep("x.pt", memoryview(b"one more"), folder)
 
 
+def test_all_that_is_sent_together_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "LARGEST", 100)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    uploads.keep("x.pt", memoryview(b"x" * 60), tmp_path / "a")
+    with pytest.raises(ModelError, match="MB of files were sent already"):
+        uploads.keep("x.pt", memoryview(b"y" * 60), tmp_path / "b")
+    assert not list((tmp_path / "b").iterdir())
+
+
 def test_names_that_begin_like_formulas_are_text_in_a_spreadsheet() -> None:
     frame = pd.DataFrame({"tensor": ["=cmd()", "@x", "plain", "-1+1"], "zeros": [-1, 2, 3, 4]})
     back = pd.read_csv(io.BytesIO(charts.csv(frame)))

@@ -172,4 +172,7 @@ def test_what_a_process_that_died_left_is_gone_on_with(
     note = json.loads((folder(runs) / jobs.NOTE).read_text())
     (folder(runs) / jobs.NOTE).write_text(json.dumps({**note, "state": "working"}))
     assert jobs.read(folder(runs)).state == "crashed"
+    page.run()
+    assert "ended early" in page.warning[0].value  # never by itself: it might die of the same file for ever
+    button(page, "Go on").click().run()
     result(page.run(), runs)

@@ -104,3 +104,21 @@ def test_a_process_that_dies_before_its_first_note_is_a_crash(tmp_path: Path) ->
     jobs.begin(tmp_path, "analysis.no_such_module")
     assert jobs.read(tmp_path).state == "crashed"
     assert "no_such_module" in (tmp_path / jobs.LOG).read_text()
+
+
+def test_a_request_that_came_while_waiting_for_the_lock_still_counts(tmp_path: Path) -> None:
+    job = jobs.Job(tmp_path, "steps")
+    (tmp_path / jobs.STOP).touch()
+    os.utime(tmp_path / jobs.STOP, (job.born + 1, job.born + 1))
+    with job:
+        job.told = -1e9
+        job.tell(1, 2)
+    assert jobs.read(tmp_path).state == "cancelled"
+    with jobs.Job(tmp_path, "steps") as other:
+        (tmp_path / jobs.STOP).unlink(missing_ok=True)
+        other.tell(1, 2)
+    assert jobs.read(tmp_path).state == "done"
+
+
+def test_time_left_counts_what_this_process_did() -> None:
+    assert jobs.Note("working", 75, 100, "bytes", 10, first=50).left == 10

@@ -36,7 +36,6 @@ from typing import Any
 
 from analysis.engine.inspect import cache
 from analysis.engine.inspect.contrast import Contrast
-from analysis.engine.inspect.files import files_of
 from analysis.engine.inspect.gather import Gathered
 from analysis.engine.inspect.header import clean
 from analysis.engine.inspect.layouts import tensors
@@ -201,7 +200,7 @@ def place(a: Path, b: Path, runs: Path) -> tuple[Path, int]:
     Raises:
         ModelError: no readable file is there.
     """
-    found = [cache.source(path.resolve(), files_of(path)[0]) for path in (a, b)]
+    found = [cache.source(path.resolve(), cache.weights(path)) for path in (a, b)]
     words = repr((SCHEMA_VERSION, cache.SCHEMA_VERSION, found)).encode("utf-8", "surrogateescape")
     name = f"pair-{hashlib.sha256(words).hexdigest()[:24]}"
     return runs / cache.FOLDER / name, sum(one["bytes"] for one in found)
@@ -222,13 +221,8 @@ def begin(a: Path, b: Path, runs: Path, again: bool = False) -> Path:
     Raises:
         ModelError: no readable file is there.
     """
-    out, _ = place(a, b, runs)
-    if jobs.read(out).state in ("absent", "crashed", *(("failed", "cancelled") if again else ())):
-        layout.make_runs_dir(runs)
-        cache.sweep(runs)
-        jobs.begin(out, MODULE, str(a), str(b), str(out))
-    os.utime(out)  # the oldest looked at is the first to go
-    return out
+    a, b = a.resolve(), b.resolve()  # the process works in another folder
+    return cache.started(place(a, b, runs)[0], runs, MODULE, [str(a), str(b)], again)
 
 
 def _stamps(*opened: Checkpoint) -> str:

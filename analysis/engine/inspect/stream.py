@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from analysis.engine.memory import reuse_memory
 from analysis.errors import ModelError
+from analysis.store import jobs
 
 PROCESSES = 2
 TOGETHER = 1 << 25  # bytes of small pieces that travel as one
@@ -91,6 +92,7 @@ def mapped(
 
 def _follow(parent: int) -> None:
     """Ends this process when its parent has died: nobody else would."""
+    jobs.forget()
     reuse_memory()
 
     def watch() -> None:
