@@ -37,6 +37,7 @@ from analysis.store.queue import cores
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+MODULE = "analysis.engine.probe"
 FOLDER, KEPT = ".probes", 40
 REQUEST, ABOUT, POINTS_FILE, LATENCY_FILE = "request.json", "about.json", "points.parquet", "latency.parquet"
 POINTS = ("keep", "by", "scope", "state", "value", "error", "rows", "zeros", "seconds")
@@ -139,7 +140,7 @@ def begin(spec: ProbeSpec, runs: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     _sweep(out.parent, out)
     layout.write_json(out / REQUEST, {**probe_to_dict(_placed(spec)), "runs": str(runs)}, durable=False)
-    jobs.begin(out, "analysis.engine.probe", str(out))
+    jobs.begin(out, MODULE, str(out))
     return out
 
 
@@ -209,15 +210,10 @@ def _sentence(error: Exception, spec: ProbeSpec, out: Path) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs from the command line with OUT; one sentence on stderr and code 2 on failure."""
+    """Runs from the command line; one sentence on stderr and code 2 on failure."""
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {os.getpid()} %(name)s: %(message)s")
     os.environ["OMP_NUM_THREADS"] = str(cores())  # torch is not imported yet; a job has one thread by default
-    try:
-        work(Path(arguments[0]))
-    except LabError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+    return jobs.run(arguments, MODULE, {"OUT": Path}, work)
 
 
 if __name__ == "__main__":

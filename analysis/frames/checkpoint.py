@@ -24,6 +24,7 @@ TENSORS = {
     "encoder": "bool",
     "heads": "int64",
     "head_axis": "int64",
+    "transposed": "bool",
     "weight": "str",
     "masked": "bool",
     "analysed": "bool",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from analysis.frames.tables import UNREADABLE, log, table
 from analysis.store import arrays
 
 UNITS = {"layer": "int64", "label": "str", "kind": "str", "units": "int64", "empty": "int64"}
+
+_PARTS = re.compile(r"(^|\.)(self|attention|intermediate|output)$")
 
 Used = dict[int, tuple[np.ndarray, np.ndarray]]
 
@@ -34,7 +37,9 @@ def units(folder: Path) -> pd.DataFrame:
     """Counts, layer by layer, the attention heads and feed-forward neurons that can be cut out.
 
     A head is empty when nothing is left of its rows of the value matrix, or of its columns of the attention
-    output; a neuron when nothing is left of its row in, or of its column out.
+    output; a neuron when nothing is left of its row in, or of its column out. In a gated layer an empty row
+    counts only where no bias is stored beside it: then one factor is always zero. The heads of a layer's
+    self- and cross-attention, and the neurons of its experts, are different ones and are added up.
 
     Args:
         folder: folder into which the inspection was written.
@@ -42,17 +47,30 @@ def units(folder: Path) -> pd.DataFrame:
     Returns:
         one row a layer and kind ("heads", "neurons"), where the checkpoint has any.
     """
-    found = sites(tensors(folder))
-    known = found[found["rows"].notna()].assign(label=lambda f: labels(f["block"]))
+    found = tensors(folder)
+    names = found["weight"].where(found["weight"] != "", found["tensor"])
+    biased = (names.str.removesuffix("weight") + "bias").isin(names)
+    known = sites(found.assign(owner=names.map(_owner), biased=biased))
+    known = known[known["rows"].notna()].assign(label=lambda f: labels(f["block"]))
     used = _used(folder, known)
     rows: list[dict[str, Any]] = []
     for layer, part in known[known["layer"] >= 0].groupby("layer"):
         label = part["label"].iloc[0]
-        for kind, empty in (("heads", _heads(part, used)), ("neurons", _neurons(part, used))):
-            if empty is not None:
-                counts = {"units": empty.size, "empty": int(np.count_nonzero(empty))}
+        for kind, find in (("heads", _heads), ("neurons", _neurons)):
+            each = [find(own, used) for _, own in part.groupby("owner")]
+            empty = [e for e in each if e is not None]
+            if empty:
+                counts = {"units": sum(e.size for e in empty), "empty": sum(int(e.sum()) for e in empty)}
                 rows.append({"layer": layer, "label": label, "kind": kind, **counts})
     return table(UNITS, rows)
+
+
+def _owner(name: str) -> str:
+    """The module that owns a matrix together with those it works with, such as "…layer.0.attention".
+
+    BERT and its kin put what goes in and what comes out into modules of their own: these are left out.
+    """
+    return _PARTS.sub("", ".".join(name.split(".")[:-2]))
 
 
 def _used(folder: Path, known: pd.DataFrame) -> Used:
@@ -74,7 +92,7 @@ def _used(folder: Path, known: pd.DataFrame) -> Used:
 
 
 def _heads(part: pd.DataFrame, used: Used) -> np.ndarray | None:
-    """Which heads of a layer are empty, bool [heads]; key and value heads where queries share them."""
+    """Which heads of an attention are empty, bool [heads]; key and value heads where queries share them."""
     found = []
     for i, row in _records(part[part["role"].isin(["value", "attention output"])]):
         flags = used[i][row["head_axis"]] if i in used else np.zeros(0, dtype=bool)
@@ -87,15 +105,19 @@ def _heads(part: pd.DataFrame, used: Used) -> np.ndarray | None:
 
 
 def _neurons(part: pd.DataFrame, used: Used) -> np.ndarray | None:
-    """Which feed-forward neurons of a layer are empty, bool [neurons]."""
+    """Which neurons of a feed-forward part are empty, bool [neurons]."""
     inner, outer = part[part["role"] == "ffn in"], part[part["role"] == "ffn out"]
     both = _records(pd.concat([inner, outer]))
     if inner.empty or outer.empty or not all(i in used for i, _ in both):
         return None
     found = []
     for i, row in both:
-        across = (row["role"] == "ffn out") != (".c_" in row["tensor"])  # GPT-2 stores them transposed
-        found.append(~used[i][int(across)])
+        across = (row["role"] == "ffn out") != row["transposed"]
+        empty = ~used[i][int(across)]
+        stays = (
+            row["role"] == "ffn in" and row["biased"] and len(inner) > 1
+        )  # its bias goes on to be a factor
+        found.append(empty & ~stays)
     if len({e.size for e in found}) > 1:
         return None
     return np.asarray(np.any(found, axis=0))

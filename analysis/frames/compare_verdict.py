@@ -167,7 +167,10 @@ def _unread(frame: pd.DataFrame) -> list[str]:
     by_bytes = frame[frame["how"] == "bytes"]
     differ = int((~by_bytes["equal"]).sum())
     if differ:
-        out.append(f"{differ:,} tensors that are no floats have other bytes in B; no more is said of them.")
+        out.append(
+            f"{differ:,} tensors of types that are only compared byte by byte have other bytes in B; no more "
+            "is said of them."
+        )
     unread = int((frame["how"] == "").sum())
     if unread:
         out.append(f"{unread:,} pairs could not be compared; the table says why.")

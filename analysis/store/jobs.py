@@ -12,10 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from analysis.errors import LabError, RunError
 from analysis.store import layout
@@ -147,6 +148,36 @@ def read(folder: Path) -> Note:
     if held(Path(folder) / LOCK):
         return replace(note, state="working")
     return note if note.over else replace(note, state="crashed")
+
+
+def run(
+    arguments: Sequence[str],
+    module: str,
+    kinds: Mapping[str, Callable[[str], Any]],
+    work: Callable[..., object],
+) -> int:
+    """Does work that a command line asks for: the worker's side of ``begin``.
+
+    Args:
+        arguments: the command line.
+        module: dotted name of the module, for the sentence on how it is called.
+        kinds: name of each argument, in order → what makes it of its word, such as ``Path`` or ``int``.
+        work: takes the arguments made.
+
+    Returns:
+        code for the system: 0, or 2 with a sentence on stderr when the words do not fit or the work failed.
+    """
+    try:
+        values = [kind(word) for kind, word in zip(kinds.values(), arguments, strict=True)]
+    except ValueError:
+        sys.stderr.write(f"Usage: python -m {module} {' '.join(kinds)}\n")
+        return 2
+    try:
+        work(*values)
+    except LabError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
 
 
 def begin(folder: Path, module: str, *arguments: str) -> None:

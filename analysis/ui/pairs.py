@@ -78,7 +78,7 @@ def _examples(known: dict[str, str]) -> None:
     )
     for a, b in _likely(known)[:EXAMPLES]:
         other = Path(b).name if Path(a).parent == Path(b).parent else known[b]
-        nav.link("compare", f"{known[a]} against {other}", a=a, b=b)
+        nav.link("compare", guard.escape(f"{known[a]} against {other}"), a=a, b=b)
     nav.link("launch", "Launch a run: its model appears here")
 
 

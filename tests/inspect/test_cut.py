@@ -13,6 +13,7 @@ from analysis import frames
 from analysis.engine.inspect import exact, window
 from analysis.engine.inspect.worker import inspect
 from analysis.errors import ModelError
+from analysis.store import arrays
 from tests.inspect import made
 
 SMALL = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -140,6 +141,17 @@ def test_a_picture_is_the_mean_of_its_tiles(
         assert row["size"] == pytest.approx(mean, rel=1e-5, abs=1e-7)
         assert row["keep"] == pytest.approx((part != 0).mean(), abs=0.0101)
         assert (row["keep"] == 0) == (not part.any()) and (row["keep"] == 1) == bool((part != 0).all())
+
+
+def test_a_tile_says_its_share_in_whole_per_cent(tmp_path: Path) -> None:
+    w = np.zeros((10 * window.PIXELS, 10))
+    for kept in range(101):  # a tile is 10 × 10 weights
+        w[10 * kept : 10 * kept + 10].reshape(-1)[:kept] = 1
+    path = made.write(tmp_path / "m.safetensors", {"a.weight": made.floats("F32", w)})
+    inspect(path, tmp_path / "out")
+    window.window(tmp_path / "out", "a.weight", (0, len(w), 0, 10), tmp_path / "picture")
+    found = arrays.load_arrays(tmp_path / "picture" / window.RESULT)
+    assert found["tile"] == 10 and found["kept"][:101, 0].tolist() == list(range(101))
 
 
 def test_a_picture_of_nothing_is_a_sentence(tmp_path: Path) -> None:

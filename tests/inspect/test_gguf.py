@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "2^60 keys": (gguf([], [], keys=2**60), "at most 200000 and 100000"),
     "fewer tensors than told": (gguf([], [PLAIN], tensors=9), "cut short|dimensions|name of"),
     "a name of 2^40 bytes": (gguf([], [struct.pack("<Q", 2**40)]), "name of"),
-    "a text of 2^40 bytes": (gguf([pair("a", TEXT, struct.pack("<Q", 2**40))], []), "name of"),
+    "a text of 2^40 bytes": (gguf([pair("a", TEXT, struct.pack("<Q", 2**40))], []), "cut short"),
     "an array of 2^60 numbers": (gguf([pair("a", ARRAY, struct.pack("<IQ", 4, 2**60))], []), "cut short"),
     "an array of 2^60 texts": (gguf([pair("a", ARRAY, struct.pack("<IQ", 8, 2**60))], []), "over 4000000"),
     "arrays of arrays": (gguf([pair("a", ARRAY, struct.pack("<IQ", 9, 1) * 9)], []), "unknown type 9"),
@@ -165,3 +166,30 @@ def test_whatever_is_changed_in_a_good_file_no_exception_is_but_ours(place: int,
             read_gguf(Path(f"/proc/self/fd/{file.fileno()}"))
         except LabError as error:
             assert "\n" not in str(error)
+
+
+def test_a_long_text_is_cut_before_it_is_looked_at(tmp_path: Path) -> None:
+    long = struct.pack("<Q", 20 * 2**20) + b"a" * (20 * 2**20)
+    listed = struct.pack("<IQ", TEXT, 1) + long
+    keys = [pair("template", TEXT, long), pair("tokens", ARRAY, listed), pair("last", TEXT, text("z"))]
+    (tmp_path / "m.gguf").write_bytes(gguf(keys, [tensor("a", (3, 2), 0, 0)], W.tobytes()))
+    tracemalloc.start()
+    try:
+        entries, told, _, _ = read_gguf(tmp_path / "m.gguf")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert told == {"template": "a" * 499 + "…", "tokens": "1 values", "last": "z"}
+    assert [e.name for e in entries] == ["a"] and peak < 2**20
+
+
+def test_names_and_texts_are_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analysis.engine.inspect.gguf.MAX_KEPT", 1000)
+    keys = [pair(f"{i:<400}", TEXT, text("x" * 90)) for i in range(3)]
+    for count, good in ((2, True), (3, False)):
+        (tmp_path / "m.gguf").write_bytes(gguf(keys[:count], [], b""))
+        if good:
+            assert len(read_gguf(tmp_path / "m.gguf")[1]) == count
+        else:
+            with pytest.raises(ModelError, match="over 1000 bytes of names and texts"):
+                read_gguf(tmp_path / "m.gguf")

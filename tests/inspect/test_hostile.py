@@ -22,13 +22,15 @@ import torch
 from safetensors.numpy import save_file
 
 from analysis import frames
+from analysis.engine.inspect import cache, window
 from analysis.engine.inspect.files import files_of
 from analysis.engine.inspect.header import BITS, read_header
 from analysis.engine.inspect.opening import open_checkpoint
+from analysis.engine.inspect.pair import compare
 from analysis.engine.inspect.worker import inspect
 from analysis.errors import ModelError
 from analysis.parts.select import keep_largest
-from analysis.store import jobs
+from analysis.store import arrays, jobs
 
 W = {"a": np.ones((2, 2), "f4")}
 
@@ -57,6 +59,46 @@ def test_a05_names_that_look_alike_when_shown_stay_apart(tmp_path: Path) -> None
     half = b'{"\\ud800":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     inspect(raw(tmp_path / "h.safetensors", half, b"\0" * 4), tmp_path / "half")
     assert len(frames.tensors(tmp_path / "half")) == 1
+
+
+def test_a05_names_that_are_no_text_can_be_compared_and_stay_apart(tmp_path: Path) -> None:
+    a = {f"\ud800{x}.layers.0.fc1.weight": np.ones((4, 4), "f4") for x in ("x", "y\u202e<b>" + "z" * 300)}
+    b = {name: w.copy() for name, w in a.items()}
+    for w in b.values():
+        w[1] = 0
+    for side, model in (("a", a), ("b", b)):
+        header = {
+            n: {"dtype": "F32", "shape": [4, 4], "data_offsets": [64 * i, 64 * i + 64]}
+            for i, n in enumerate(model)
+        }
+        raw(tmp_path / f"{side}.safetensors", header, b"".join(w.tobytes() for w in model.values()))
+    compare(tmp_path / "a.safetensors", tmp_path / "b.safetensors", tmp_path / "out")
+    found = frames.lost_units(tmp_path / "out")
+    assert found[["total", "lost"]].to_numpy().tolist() == [[4, 1], [4, 1]]
+    blocks = arrays.load_table(tmp_path / "out" / "structures.parquet")["block"]
+    assert all(len(name) <= 200 and name.isprintable() for name in blocks)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pt"])
+def test_a05_a_file_name_that_is_no_text_is_only_a_name(ending: str, tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\\xff <b>." + ending.encode()))
+    w = torch.arange(4.0).reshape(2, 2)
+    if ending == "pt":
+        torch.save({"a.weight": w}, path)
+    else:
+        save_file({"a.weight": w.numpy()}, path)
+    inspect(path, tmp_path / "out")
+    assert frames.tensors(tmp_path / "out")["zeros"].tolist() == [1]
+    window.window(tmp_path / "out", "a.weight", (0, 2, 0, 2), tmp_path / "picture")
+    assert frames.window(tmp_path / "picture")["size"].tolist() == [0, 1, 2, 3]
+    compare(path, path, tmp_path / "pair")
+    assert frames.tensor_pairs(tmp_path / "pair")["equal"].tolist() == [True]
+    json.dumps(frames.document(tmp_path / "out")).encode()
+    done = cache.begin(path, tmp_path / "runs")  # in a process of its own
+    assert jobs.wait(done).state == "done" and len(frames.tensors(done)) == 1
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(ModelError, match="has changed"):
+        window.window(tmp_path / "out", "a.weight", (0, 2, 0, 2), tmp_path / "picture")
 
 
 def test_a05_a_name_of_a_megabyte_is_capped_and_used_as_no_path(tmp_path: Path) -> None:

@@ -111,6 +111,18 @@ def test_the_plane_counts_every_weight_and_every_score(tmp_path: Path) -> None:
     assert inside["layer"].tolist() == [0] and inside["role"].tolist() == ["query"]
 
 
+def test_what_is_not_finite_has_no_place_in_the_plane(tmp_path: Path) -> None:
+    base = "bert.encoder.layer.0.attention.self.query"
+    w, s = np.full((4, 4), 0.5), np.full((4, 4), -2.0)
+    w[0], s[1] = [np.nan, np.inf, -np.inf, np.nan], [np.nan, np.inf, -np.inf, np.nan]
+    stored = {f"{base}.weight": made.floats("F32", w), f"{base}.mask_scores": made.floats("F32", s)}
+    inspect(made.write(tmp_path / "m.safetensors", stored), tmp_path / "out")
+    plane.plane(tmp_path / "out", tmp_path / "plane")
+    bins = frames.plane(tmp_path / "plane")
+    assert bins["kept"].sum() == 8 and bins["pruned"].sum() == 0
+    assert frames.box(tmp_path / "plane", "score", 0, 10, -10, 0)["weights"].sum() == 8
+
+
 def test_without_scores_of_weights_there_is_no_plane(tmp_path: Path) -> None:
     path, _, _ = reference(tmp_path / "m.safetensors", blocks=True)
     inspect(path, tmp_path / "out")

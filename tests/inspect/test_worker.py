@@ -12,9 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from analysis import frames
 from analysis.engine.inspect import cache, parts, reading, stream
+from analysis.engine.inspect.header import Entry
+from analysis.engine.inspect.layouts import tensors
 from analysis.engine.inspect.worker import inspect
 from analysis.errors import ModelError, RunError
 from analysis.store import jobs, layout
@@ -190,13 +193,101 @@ def test_neurons_are_empty_by_their_row_in_or_their_column_out(tmp_path: Path) -
     into[[0, 1]], out[:, [1, 5]] = 0, 0
     bert = {"encoder.layer.0.intermediate.dense.weight": into, "encoder.layer.0.output.dense.weight": out}
     gpt = {"h.0.mlp.c_fc.weight": into.T, "h.0.mlp.c_proj.weight": out.T}
-    for number, tensors in enumerate((bert, gpt)):
+    for number, model in enumerate((bert, gpt)):
         path = made.write(
-            tmp_path / f"{number}.safetensors", {k: made.floats("F32", v) for k, v in tensors.items()}
+            tmp_path / f"{number}.safetensors", {k: made.floats("F32", v) for k, v in model.items()}
         )
         inspect(path, tmp_path / str(number))
         found = frames.units(tmp_path / str(number))
         assert found[["kind", "units", "empty"]].to_numpy().tolist() == [["neurons", 12, 3]]
+
+
+GPT = {"attn.c_attn": (6, 2), "attn.c_proj": (2, 2), "mlp.c_fc": (8, 2), "mlp.c_proj": (2, 8)}  # as Linear
+
+
+@pytest.mark.parametrize("turned", [True, False])
+@pytest.mark.parametrize("told_by", ["all", "bias", "attn.c_attn", "mlp.c_fc", "mlp.c_proj"])
+def test_the_names_of_gpt_2_are_stored_in_either_way(turned: bool, told_by: str) -> None:
+    shapes = {f"h.0.{n}.weight": s[::-1] if turned else s for n, s in GPT.items()}
+    if told_by == "bias":  # pruned to two neurons and one head: only the biases tell
+        shapes = {"h.0.mlp.c_fc.weight": (3, 2) if turned else (2, 3), "h.0.mlp.c_fc.bias": (2,)}
+        shapes |= {"h.0.attn.c_proj.weight": (2, 2), "h.0.attn.c_proj.bias": (2,)}
+    elif told_by != "all":
+        shapes = {f"h.0.{n}.weight": shapes[f"h.0.{n}.weight"] for n in ("attn.c_proj", told_by)}
+    found = tensors([Entry(n, "F32", s, Path("x"), 0, 0) for n, s in shapes.items()], {"n_head": 2})
+    assert {t.transposed for t in found if t.name.endswith("weight")} == {turned}
+    assert {t.head_axis for t in found if t.heads} == {int(not turned)}
+
+
+def test_where_nothing_tells_the_names_of_gpt_2_mean_gpt_2() -> None:
+    names = ("h.0.attn.c_proj.weight", "h.0.attn.out_proj.weight", "h.1.mlp.c_fc.weight")
+    found = tensors([Entry(n, "F32", (4, 4), Path("x"), 0, 0) for n in names], {})
+    assert [t.transposed for t in found] == [True, False, True]
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_heads_and_neurons_of_either_way_are_counted_alike(turned: bool, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    w = {f"h.0.{n}.weight": rng.normal(size=[8 * side for side in s]) for n, s in GPT.items()}
+    w["h.0.attn.c_proj.weight"][:, :8] = 0  # the first of two heads
+    w["h.0.mlp.c_fc.weight"][[5, 6]], w["h.0.mlp.c_proj.weight"][:, 6:8] = 0, 0
+    stored = {name: made.floats("F32", m.T if turned else m) for name, m in w.items()}
+    made.write(tmp_path / "model.safetensors", stored)
+    (tmp_path / "config.json").write_text('{"n_head": 2}')
+    inspect(tmp_path, tmp_path / "out")
+    assert frames.tensors(tmp_path / "out")["transposed"].tolist() == [turned] * 4
+    found = frames.units(tmp_path / "out")[["kind", "units", "empty"]].to_numpy().tolist()
+    assert found == [["heads", 2, 1], ["neurons", 64, 3]]
+
+
+def test_heads_of_self_and_of_cross_attention_are_different_ones(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    bart, bert, t5 = "decoder.layers.0.{}.{}", "decoder.layer.0.{}.{}", "decoder.block.0.layer.{}.{}"
+    families = (
+        (bart, ("self_attn", "encoder_attn"), ("v_proj", "out_proj")),
+        (bert, ("attention", "crossattention"), ("self.value", "output.dense")),
+        (t5, ("0.SelfAttention", "1.EncDecAttention"), ("v", "o")),
+    )
+    for number, (form, owners, (value, output)) in enumerate(families):
+        w = {
+            form.format(o, n) + ".weight": rng.normal(size=(16, 16)) for o in owners for n in (value, output)
+        }
+        w[form.format(owners[0], value) + ".weight"][:4] = 0
+        w[form.format(owners[0], output) + ".weight"][:, :4] = 0  # the same head again
+        w[form.format(owners[1], value) + ".weight"][4:12] = 0
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        made.write(folder / "model.safetensors", {k: made.floats("F32", v) for k, v in w.items()})
+        (folder / "config.json").write_text('{"num_attention_heads": 4}')
+        inspect(folder, folder / "out")
+        found = frames.units(folder / "out")
+        assert found[["kind", "units", "empty"]].to_numpy().tolist() == [["heads", 8, 3]]
+
+
+def test_a_gated_neuron_with_a_bias_is_not_empty_by_its_rows(tmp_path: Path) -> None:
+    from analysis.engine.compact import dead_neurons
+
+    torch.manual_seed(0)
+    for biased in ((), ("up_proj",), ("gate_proj", "up_proj"), ("down_proj",)):
+        sizes = {"gate_proj": (4, 12), "up_proj": (4, 12), "down_proj": (12, 4)}
+        layers = {n: torch.nn.Linear(*s, bias=n in biased) for n, s in sizes.items()}
+        with torch.no_grad():
+            layers["gate_proj"].weight[:2] = 0
+            layers["up_proj"].weight[1:4] = 0
+            layers["down_proj"].weight[:, [3, 9]] = 0
+        dead, _ = dead_neurons([layers["gate_proj"], layers["up_proj"]], layers["down_proj"], torch.nn.SiLU())
+        state = {f"layers.0.mlp.{n}.{k}": v for n, m in layers.items() for k, v in m.state_dict().items()}
+        made.write(tmp_path / "m.safetensors", {k: made.floats("F32", v.numpy()) for k, v in state.items()})
+        inspect(tmp_path / "m.safetensors", tmp_path / "out")
+        assert frames.units(tmp_path / "out")["empty"].tolist() == [int(dead.sum())], biased
+
+
+def test_neurons_of_experts_are_added_up(tmp_path: Path) -> None:
+    w = {f"layers.0.experts.{i}.{n}.weight": np.ones((6, 6)) for i in (0, 1) for n in ("w1", "w2", "w3")}
+    w["layers.0.experts.0.w1.weight"][0] = w["layers.0.experts.1.w2.weight"][:, 1:3] = 0
+    path = made.write(tmp_path / "m.safetensors", {k: made.floats("F32", v) for k, v in w.items()})
+    inspect(path, tmp_path / "out")
+    assert frames.units(tmp_path / "out")[["units", "empty"]].to_numpy().tolist() == [[12, 3]]
 
 
 def test_a_process_that_died_is_not_started_again_by_itself(tmp_path: Path) -> None:

@@ -64,9 +64,15 @@ def test_what_lies_beside_each_other_is_offered_as_an_example(
     files: dict[str, str], open_page: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PRUNING_LAB_CHECKPOINTS", str(Path(files["a"]).parent))
+    for side in "ab":
+        (Path(files["a"]).parent / "[odd](x)").mkdir(exist_ok=True)
+        odd = Path(files["a"]).parent / "[odd](x)" / f"**{side}**.safetensors"
+        odd.write_bytes(Path(files[side]).read_bytes())
     page = open_page("compare")
     links = [link.proto.label for link in page.get("page_link")]
-    assert any("a.safetensors against b.safetensors" in label for label in links), links
+    for one, other in (("a", "b"), ("**a**", "**b**")):
+        said = guard.escape(f"{one}.safetensors against {other}.safetensors")
+        assert any(said in label for label in links), links
 
 
 @pytest.mark.parametrize("view", ["distance", "values", "zeros", "overlap", "tensors"])

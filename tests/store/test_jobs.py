@@ -82,6 +82,24 @@ def test_time_left_follows_the_pace_so_far() -> None:
     assert jobs.Note("working", 0, 100, "bytes", 10).left is None
 
 
+def test_a_command_line_is_work_or_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    did: list[object] = []
+
+    def work(out: Path, count: int) -> None:
+        did.append((out, count))
+        if count < 0:
+            raise ModelError("Too few; give more.")
+
+    def run(*words: str) -> int:
+        return jobs.run(words, "some.module", {"OUT": Path, "COUNT": int}, work)
+
+    assert run("x", "3") == 0 and did == [(Path("x"), 3)] and capsys.readouterr().err == ""
+    for words in ((), ("x",), ("x", "3", "4"), ("x", "three")):
+        assert run(*words) == 2 and len(did) == 1
+        assert capsys.readouterr().err == "Usage: python -m some.module OUT COUNT\n"
+    assert run("x", "-1") == 2 and capsys.readouterr().err == "Too few; give more.\n"
+
+
 def test_a_process_that_dies_before_its_first_note_is_a_crash(tmp_path: Path) -> None:
     jobs.begin(tmp_path, "analysis.no_such_module")
     assert jobs.read(tmp_path).state == "crashed"

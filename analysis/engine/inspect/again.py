@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ def entries(inspection: Path) -> dict[str, tuple[Entry, dict[str, Any]]]:
         raise ModelError("The inspection is not there any more; open the checkpoint again.") from None
     rows = [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
     path = Path(source["path"])
-    files = [Path(f) for f in dict.fromkeys(row["file"] for row in rows)]
-    named = {file.name: file for file in files}
+    files = [Path(os.fsdecode(f)) for f in dict.fromkeys(row["file"] for row in rows)]
+    named = {cache.as_text(file.name): file for file in files}
     listed = [named[f["name"]] for f in source["files"] if f["name"] in named]
     if listed and cache.source(path, listed)["files"] != [f for f in source["files"] if f["name"] in named]:
         raise ModelError(f"{clean(path.name)!r} has changed since it was inspected; open it again.")
@@ -41,7 +42,7 @@ def entries(inspection: Path) -> dict[str, tuple[Entry, dict[str, Any]]]:
 
 def _entry(row: dict[str, Any]) -> Entry:
     shape = () if row["shape"] == "scalar" else tuple(int(n) for n in row["shape"].split(" × "))
-    place = (Path(row["file"]), int(row["start"]), int(row["bytes"]))
+    place = (Path(os.fsdecode(row["file"])), int(row["start"]), int(row["bytes"]))
     return Entry(row["name"], row["dtype"], shape, *place, ordered=bool(row["ordered"]))
 
 

@@ -18,7 +18,7 @@ from analysis.store.locks import held
 
 Stamp = tuple[int, int, int]  # size, time of change, number on the disk
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 MODULE = "analysis.engine.inspect.worker"
 FOLDER = ".inspections"
 KEPT = 40
@@ -29,17 +29,30 @@ ENDS = 1 << 16  # bytes hashed at either end of a file that is no safetensors
 
 
 def source(path: Path, files: Sequence[Path]) -> dict[str, Any]:
-    """Describes the files of a checkpoint as they are now: name, size, time of change, hash of the header."""
+    r"""Describes the files of a checkpoint as they are: name, size, time of change, hash of the header.
+
+    Names are text that JSON can hold: bytes of a name that are not UTF-8 are written as ``\xff``.
+    """
     out, total = [], 0
     for file in files:
         stamp = _stamp(file)
         total += stamp[0]
         out.append(
-            {"name": file.name, "bytes": stamp[0], "mtime_ns": stamp[1], "header": _header(str(file), stamp)}
+            {
+                "name": as_text(file.name),
+                "bytes": stamp[0],
+                "mtime_ns": stamp[1],
+                "header": _header(str(file), stamp),
+            }
         )
     beside = files[0].parent / "config.json"
     config = _stamp(beside)[:2] if beside.is_file() else None
-    return {"path": str(path), "files": out, "bytes": total, "config": config}
+    return {"path": as_text(str(path)), "files": out, "bytes": total, "config": config}
+
+
+def as_text(name: str) -> str:
+    """Writes a file name so that it can be encoded, whatever bytes it is made of."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _stamp(path: Path) -> Stamp:

@@ -17,7 +17,7 @@ from analysis.engine.inspect.again import entries, mask_of
 from analysis.engine.inspect.header import Entry, open_regular
 from analysis.engine.inspect.kinds import KINDS, WIDE_SHIFT, nonzero
 from analysis.engine.inspect.reading import CHUNK, read
-from analysis.errors import LabError, ModelError
+from analysis.errors import ModelError
 from analysis.store import arrays, jobs, layout
 
 RESULT = "exact.json"
@@ -82,15 +82,8 @@ def _count(entry: Entry, mask: Entry | None, code: int) -> np.ndarray:
 
 def main(arguments: list[str]) -> int:
     """Runs from the command line; one sentence on stderr and code 2 on failure."""
-    if len(arguments) != 4:
-        sys.stderr.write(f"Usage: python -m {MODULE} INSPECTION EDGE RANK OUT\n")
-        return 2
-    try:
-        exact(Path(arguments[0]), float(arguments[1]), int(arguments[2]), Path(arguments[3]))
-    except (LabError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+    kinds = {"INSPECTION": Path, "EDGE": float, "RANK": int, "OUT": Path}
+    return jobs.run(arguments, MODULE, kinds, exact)
 
 
 if __name__ == "__main__":

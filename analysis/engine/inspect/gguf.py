@@ -19,6 +19,8 @@ MAX_HEADER = 128 * 2**20
 MAX_KEYS = 100_000
 MAX_TEXTS = 4_000_000  # in arrays: a vocabulary and its merges have up to a million
 MAX_NAME = 2**16
+MAX_KEPT = 32 * 2**20  # bytes of all names, keys and texts
+MAX_TEXT = 2**12  # bytes of a text; chat templates are longer, and not shown in full
 # Number of the type: its name, elements and bytes of a block. The plain ones have the names of safetensors.
 TYPES: dict[int, tuple[str, int, int]] = {
     0: ("F32", 1, 4), 1: ("F16", 1, 2), 28: ("F64", 1, 8), 30: ("BF16", 1, 2),
@@ -40,11 +42,14 @@ class _Reader:
     def __init__(self, file: BinaryIO, shown: str) -> None:
         self.file, self.shown = file, shown
         self.size = os.fstat(file.fileno()).st_size
-        self.at = 0
-        self.texts = 0
+        self.at = self.kept = self.texts = 0
 
     def skip(self, count: int) -> None:
         """Passes over bytes, which have to be there."""
+        self._claim(count)
+        self.file.seek(self.at)
+
+    def _claim(self, count: int) -> None:
         self.at += count
         if self.at > self.size:
             raise ModelError(f"{self.shown!r} is cut short inside its header; download it again.")
@@ -52,7 +57,7 @@ class _Reader:
             raise ModelError(f"{self.shown!r} has a header of over {MAX_HEADER} bytes, which is not read.")
 
     def take(self, count: int) -> bytes:
-        self.skip(count)
+        self._claim(count)
         data = self.file.read(count)
         if len(data) != count:
             raise ModelError(f"{self.shown!r} became shorter while it was read; inspect it again.")
@@ -61,24 +66,35 @@ class _Reader:
     def number(self, code: str) -> Any:
         return struct.unpack(f"<{code}", self.take(struct.calcsize(f"<{code}")))[0]
 
-    def text(self, limit: int = MAX_HEADER) -> str:
+    def name(self) -> str:
         length = self.number("Q")
-        if length > limit:
-            raise ModelError(f"{self.shown!r} has a name of {length} bytes; at most {limit} are read.")
-        return self.take(length).decode("utf-8", "replace")
+        if length > MAX_NAME:
+            raise ModelError(f"{self.shown!r} has a name of {length} bytes; at most {MAX_NAME} are read.")
+        return self.text(length, length)
+
+    def text(self, length: int, most: int) -> str:
+        """Reads the beginning of a text and passes over the rest."""
+        most = min(length, most)
+        self.kept += most
+        if self.kept > MAX_KEPT:
+            raise ModelError(
+                f"{self.shown!r} has over {MAX_KEPT} bytes of names and texts in its header; it is not read."
+            )
+        found = self.take(most).decode("utf-8", "replace")
+        self.skip(length - most)
+        return found
 
     def value(self, kind: int, depth: int = 0) -> Any:
-        """Reads a value of the metadata; of an array only the length is kept."""
+        """Reads a value of the metadata; of a long text only the beginning, of an array the length."""
         if kind in _SCALARS:
             return self.number(_SCALARS[kind])
         if kind == _TEXT:
-            return self.text()
+            return self.text(self.number("Q"), 0 if depth else MAX_TEXT)
         if kind != _ARRAY or depth > 2:
             raise ModelError(f"{self.shown!r} has metadata of the unknown type {kind}; the file is damaged.")
         inner, count = self.number("I"), self.number("Q")
         if inner in _SCALARS:
             self.skip(count * struct.calcsize(f"<{_SCALARS[inner]}"))
-            self.file.seek(self.at)
             return f"{count} values"
         self.texts += count
         if self.texts > MAX_TEXTS:
@@ -133,7 +149,7 @@ def read_gguf(path: Path) -> tuple[list[Entry], dict[str, str], list[str], str]:
 def _metadata(reader: _Reader, count: int) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for _ in range(count):
-        key = reader.text(MAX_NAME)
+        key = reader.name()
         if key in out:
             raise ModelError(
                 f"{reader.shown!r} has the key {clean(key, 80)!r} twice, so it is ambiguous; it is not read."
@@ -144,7 +160,7 @@ def _metadata(reader: _Reader, count: int) -> dict[str, Any]:
 
 def _tensor(reader: _Reader) -> tuple[str, tuple[int, ...], int, int]:
     """Reads name, shape with rows first, number of the type, and offset of one tensor."""
-    name, dimensions = reader.text(MAX_NAME), reader.number("I")
+    name, dimensions = reader.name(), reader.number("I")
     if dimensions > MAX_DIMENSIONS:
         raise ModelError(
             f"Tensor {clean(name, 80)!r} of {reader.shown!r} has {dimensions} dimensions; at most "

@@ -60,7 +60,7 @@ class Entry:
 
 def clean(name: object, limit: int = MAX_NAME) -> str:
     """Makes a stranger's name fit to be shown: no control or direction marks, no half characters, capped."""
-    plain = str(name).encode("utf-8", "replace").decode("utf-8")
+    plain = str(name)[: limit + 1].encode("utf-8", "replace").decode("utf-8")
     plain = "".join(c if c.isprintable() else "�" for c in plain)
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
 

@@ -13,7 +13,7 @@ stored                                         read as
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from analysis.engine.inspect.config import heads_of
 from analysis.engine.inspect.header import Entry, clean
 from analysis.engine.inspect.kinds import FLOATS, KINDS
 from analysis.engine.inspect.names import PRUNABLE, block_name, number, plain_name, role_of, site_block
+from analysis.engine.inspect.orientation import turned
 
 NO_PARAMETER = ("statistic", "quantised", "mask", "scores")  # roles that no denominator of weights counts
 _ROWS, _COLUMNS = ("query", "key", "value"), ("attention output",)
@@ -45,6 +46,7 @@ class Tensor:
         weight: for masks and scores the name of the weight they belong to, for a weight that is stored under
             another name its own.
         mask: the mask applied to it.
+        transposed: whether it is stored [inputs, outputs], see ``orientation``.
     """
 
     entry: Entry
@@ -58,6 +60,7 @@ class Tensor:
     head_axis: int = 0
     weight: str = ""
     mask: Entry | None = None
+    transposed: bool = False
 
     @property
     def analysed(self) -> bool:
@@ -102,15 +105,18 @@ def tensors(entries: Sequence[Entry], config: Mapping[str, Any]) -> list[Tensor]
         for i, owner in owners.items()
         if roles[i] == "mask" and owner and _fits(entries[i], entries[weights[owner]])
     }
+    other_way = turned({p: entries[i].shape for p, i in weights.items()})
+    names = shown(entry.name for entry in entries)
     out = []
-    for i, (entry, shown) in enumerate(zip(entries, _names(entries), strict=True)):
+    for i, (entry, name) in enumerate(zip(entries, names, strict=True)):
         block = block_name(plain[i], blocks)
         counts = roles[i] not in NO_PARAMETER
-        heads, axis = _heads(plain[i], roles[i], entry, config) if homes[i] else (0, 0)
+        transposed = counts and plain[i] in other_way
+        heads, axis = _heads(roles[i], entry, config, transposed) if homes[i] else (0, 0)
         out.append(
             Tensor(
                 entry,
-                shown,
+                name,
                 roles[i],
                 layers.get(block, -1),
                 clean(block),
@@ -120,6 +126,7 @@ def tensors(entries: Sequence[Entry], config: Mapping[str, Any]) -> list[Tensor]
                 axis,
                 clean(owners.get(i, "") if i in owners else plain[i] if plain[i] != entry.name else ""),
                 masks.get(plain[i]) if counts and weights.get(plain[i]) == i else None,
+                transposed,
             )
         )
     return out
@@ -156,24 +163,21 @@ def _fits(mask: Entry, weight: Entry) -> bool:
     return mask.shape == weight.shape and known and not packed and mask.ordered and weight.ordered
 
 
-def _heads(name: str, role: str, entry: Entry, config: Mapping[str, Any]) -> tuple[int, int]:
+def _heads(role: str, entry: Entry, config: Mapping[str, Any], transposed: bool) -> tuple[int, int]:
     """Heads of a matrix and along which dimension they lie."""
     found = heads_of(config)
     if found is None or len(entry.shape) != 2 or role not in (*_ROWS, *_COLUMNS):
         return 0, 0
     heads = found[1] if role in ("key", "value") else found[0]
-    axis = int(role in _COLUMNS)
-    if ".c_proj." in name:  # GPT-2 stores its matrices the other way round
-        axis = 1 - axis
+    axis = int((role in _COLUMNS) != transposed)
     return (heads, axis) if heads and entry.shape[axis] % heads == 0 else (0, 0)
 
 
-def _names(entries: Sequence[Entry]) -> list[str]:
+def shown(names: Iterable[str]) -> list[str]:
     """Makes names fit to be shown, and different where capping or cleaning made them equal."""
     seen: dict[str, int] = {}
     out = []
-    for entry in entries:
-        name = clean(entry.name)
+    for name in map(clean, names):
         seen[name] = seen.get(name, 0) + 1
         out.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return out

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from analysis.engine.inspect.contrast import Contrast, Seen
+from analysis.engine.inspect.contrast import Contrast
+from analysis.engine.inspect.header import clean
 from analysis.engine.inspect.layouts import Tensor
 
 HEADS, NEURONS = "heads", "neurons"
 _CROSS = re.compile(r"cross|encoder_attn|EncDec|enc_dec")
 _BLOCK = re.compile(r"(.*\.\d+|\d+)\.")
-_TURNED = re.compile(r"(^|\.)(c_proj|c_fc)\.weight$")  # GPT-2 stores [inputs, outputs]
 
 
 def emptied(name: str, what: Tensor, contrast: Contrast) -> dict[str, Any] | None:
@@ -34,7 +34,7 @@ def emptied(name: str, what: Tensor, contrast: Contrast) -> dict[str, Any] | Non
     if what.heads:
         kind, axis, total = HEADS, what.head_axis, what.heads
     elif what.role in ("ffn in", "ffn out") and not one.flat:
-        kind, axis = NEURONS, int(_outwards(name, what.role, one))
+        kind, axis = NEURONS, int((what.role == "ffn out") != what.transposed)
         total = (one.rows, one.cols)[axis].size
     else:
         return None
@@ -45,17 +45,9 @@ def emptied(name: str, what: Tensor, contrast: Contrast) -> dict[str, Any] | Non
     return {"kind": kind, "block": _block(name), "role": what.role, "total": total, "a": a, "b": b}
 
 
-def _outwards(name: str, role: str, side: Seen) -> bool:
-    """Whether neurons are columns."""
-    if not _TURNED.search(name):
-        return role == "ffn out"
-    # Later models kept the name and store it as everybody does; there are more neurons than anything else.
-    return side.cols.size > side.rows.size
-
-
 def _block(name: str) -> str:
     found = _BLOCK.match(name)
-    return (found[1] if found else "") + (" cross" if _CROSS.search(name) else "")
+    return clean(found[1] if found else "") + (" cross" if _CROSS.search(name) else "")
 
 
 def lost(found: Iterable[tuple[int, Mapping[str, Any]]]) -> list[dict[str, Any]]:
@@ -72,19 +64,19 @@ def lost(found: Iterable[tuple[int, Mapping[str, Any]]]) -> list[dict[str, Any]]
         one row a block and kind: layer, block, kind, total, empty_a, empty_b, lost (empty in b alone) and
         regained (empty in a alone).
     """
-    blocks: dict[tuple[str, str], dict[str, Any]] = {}
+    blocks: dict[tuple[int, str, str], dict[str, Any]] = {}  # names of different layers may look alike
     for layer, one in found:
         if one["role"] in ("query", "key"):
             continue
-        joined = blocks.setdefault((one["block"], one["kind"]), {"layer": layer, "total": 0, "parts": []})
+        joined = blocks.setdefault((layer, one["block"], one["kind"]), {"total": 0, "parts": []})
         joined["total"] = max(joined["total"], one["total"])
         joined["parts"].append(one)
     out = []
-    for (block, kind), joined in blocks.items():
+    for (layer, block, kind), joined in blocks.items():
         total = joined["total"]
         parts = [p for p in joined["parts"] if total % p["total"] == 0]
         a, b = ({i for part in parts for i in _spread(part, side, total)} for side in ("a", "b"))
-        row = {"layer": joined["layer"], "block": block, "kind": kind, "total": joined["total"]}
+        row = {"layer": layer, "block": block, "kind": kind, "total": joined["total"]}
         out.append(row | {"empty_a": len(a), "empty_b": len(b), "lost": len(b - a), "regained": len(a - b)})
     return out
 

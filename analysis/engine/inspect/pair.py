@@ -45,7 +45,7 @@ from analysis.engine.inspect.opening import Checkpoint, open_checkpoint
 from analysis.engine.inspect.rows import Labels, others, way
 from analysis.engine.inspect.spans import cut, work
 from analysis.engine.inspect.stream import grouped, mapped
-from analysis.errors import LabError, ModelError
+from analysis.errors import ModelError
 from analysis.store import arrays, jobs, layout
 
 RESULT, PARTIAL = "comparison.json", "partial.npz"
@@ -236,18 +236,13 @@ def _disk_sentence(a: Path, b: Path, error: OSError) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs from the command line with A, B and OUT; one sentence on stderr and code 2 on failure."""
-    if len(arguments) != 3:
-        sys.stderr.write("Usage: python -m analysis.engine.inspect.pair A B OUT\n")
-        return 2
-    a, b, out = map(Path, arguments)
-    try:
+    """Runs from the command line; one sentence on stderr and code 2 on failure."""
+
+    def work(a: Path, b: Path, out: Path) -> None:
         with jobs.Job(out, "bytes") as job:
             compare(a, b, out, job.tell)
-    except LabError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+
+    return jobs.run(arguments, MODULE, dict.fromkeys(("A", "B", "OUT"), Path), work)
 
 
 if __name__ == "__main__":

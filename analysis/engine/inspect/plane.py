@@ -2,7 +2,8 @@
 
 ``python -m analysis.engine.inspect.plane INSPECTION OUT`` writes OUT/sites.json and
 OUT/histograms/000000.npz in the form of a run's, so that the same frames and figures read them. Where no mask
-is stored every weight that is not zero counts as kept.
+is stored every weight that is not zero counts as kept. A weight that is not finite, or whose score is not,
+has no place in the plane and is left out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from analysis.engine.inspect.kinds import KINDS, nonzero
 from analysis.engine.inspect.names import plain_name
 from analysis.engine.inspect.reading import CHUNK, read
 from analysis.engine.inspect.window import numbers
-from analysis.errors import LabError, ModelError
+from analysis.errors import ModelError
 from analysis.store import arrays, jobs, layout
 
 MODULE = "analysis.engine.inspect.plane"
@@ -124,17 +125,16 @@ def _count(
             if mask is not None:
                 flags &= nonzero(KINDS[mask.dtype], read(c, mask, at, count))
             both = [numbers(weight.dtype, raw), numbers(score.dtype, read(b, score, at, count))]
+            finite = np.isfinite(both[0]) & np.isfinite(both[1])
             places = []
-            for i, values in enumerate(both):
-                finite = values[np.isfinite(values)]
-                if finite.size:
-                    low[i], high[i] = min(low[i], finite.min()), max(high[i], finite.max())
+            for i, values in enumerate(v[finite] for v in both):
+                low[i], high[i] = values.min(initial=low[i]), values.max(initial=high[i])
                 step = (edges[i][-1] - edges[i][0]) / BINS
-                place = np.floor((np.nan_to_num(values) - edges[i][0]) / step) + 1
+                place = np.floor((values - edges[i][0]) / step) + 1
                 places.append(place.clip(0, side - 1).astype(np.int64))
             cell = places[0] * side + places[1]
             every += np.bincount(cell, minlength=side * side)
-            kept += np.bincount(cell[flags], minlength=side * side)
+            kept += np.bincount(cell[flags[finite]], minlength=side * side)
     shape = (side, side)
     return kept.reshape(shape), (every - kept).reshape(shape), (low, high)
 
@@ -168,16 +168,8 @@ def _write(
 
 
 def main(arguments: list[str]) -> int:
-    """Runs from the command line with INSPECTION and OUT; one sentence on stderr and code 2 on failure."""
-    if len(arguments) != 2:
-        sys.stderr.write(f"Usage: python -m {MODULE} INSPECTION OUT\n")
-        return 2
-    try:
-        plane(Path(arguments[0]), Path(arguments[1]))
-    except LabError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+    """Runs from the command line; one sentence on stderr and code 2 on failure."""
+    return jobs.run(arguments, MODULE, {"INSPECTION": Path, "OUT": Path}, plane)
 
 
 if __name__ == "__main__":

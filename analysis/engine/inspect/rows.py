@@ -7,6 +7,7 @@ from typing import Any
 
 from analysis.engine.inspect.contrast import FLOATS, MASKS, Contrast
 from analysis.engine.inspect.header import clean
+from analysis.engine.inspect.layouts import shown
 from analysis.engine.inspect.lost import emptied
 from analysis.engine.inspect.match import Matched, Side
 
@@ -16,7 +17,7 @@ class Labels:
 
     def __init__(self, pairs: Sequence[tuple[Side, Side]]) -> None:
         self.pairs = pairs
-        self.names = shown([a.name for a, _ in pairs])
+        self.names = shown(a.name for a, _ in pairs)
         first: dict[Any, int] = {}
         places = [(a.entry.file, a.entry.start, b.entry.file, b.entry.start) for a, b in pairs]
         self.tied = [
@@ -33,7 +34,7 @@ class Labels:
         if how[0] != "values":
             return row | {"equal": found if how[0] == "bytes" else None}, None
         row |= found.row()
-        row["equal"] = not row["l2"] and not row["non_finite"]
+        row["equal"] = not row["largest"] and not row["non_finite"]
         gone = emptied(a.name, a.what, found)
         if gone and gone["kind"] == "heads":
             row |= {"heads": gone["total"], "heads_lost": len(set(gone["b"]) - set(gone["a"]))}
@@ -84,13 +85,3 @@ def others(matched: Matched) -> list[dict[str, Any]]:
 def shape_text(tensor: Side) -> str:
     """Writes a shape as a person reads it."""
     return " × ".join(str(n) for n in tensor.shape) or "scalar"
-
-
-def shown(names: Sequence[str]) -> list[str]:
-    """Makes names fit to be shown, and different where capping or cleaning made them equal."""
-    seen: dict[str, int] = {}
-    out = []
-    for name in map(clean, names):
-        seen[name] = seen.get(name, 0) + 1
-        out.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return out

@@ -17,7 +17,7 @@ from analysis.engine.inspect.again import entries, mask_of
 from analysis.engine.inspect.header import Entry, clean, open_regular
 from analysis.engine.inspect.kinds import KINDS, codes, edges, narrow, nonzero
 from analysis.engine.inspect.reading import as_matrix, read
-from analysis.errors import LabError, ModelError
+from analysis.errors import ModelError
 from analysis.store import arrays, jobs
 
 RESULT = "window.npz"
@@ -86,7 +86,7 @@ def _band(
     first, last, left, right = box
     _, width, _ = as_matrix(entry)
     starts = np.arange(0, right - left, tile)
-    used, total = np.zeros(right - left), np.zeros(right - left)
+    used, total = np.zeros(right - left, dtype=np.int64), np.zeros(right - left)
     for row in range(first, last):
         for at in range(left, right, STRETCH):
             count = min(STRETCH, right - at)
@@ -98,10 +98,10 @@ def _band(
             used[at - left : at - left + count] += flags
             total[at - left : at - left + count] += values if tile == 1 else np.abs(values)
     area = (last - first) * np.diff(np.append(starts, right - left))
-    kept = np.add.reduceat(used, starts) / area
+    kept = np.add.reduceat(used, starts)
     size = np.add.reduceat(total, starts) / area
     # A tile with a single weight left is not empty: only an empty one may say 0, only a full one 100.
-    percent = np.where(kept > 0, np.maximum(np.floor(100 * kept), 1), 0)
+    percent = np.where(kept > 0, np.maximum(100 * kept // area, 1), 0)
     return percent.astype(np.uint8), size.astype(np.float32)
 
 
@@ -118,17 +118,9 @@ def numbers(dtype: str, raw: np.ndarray) -> np.ndarray:
 
 def main(arguments: list[str]) -> int:
     """Runs from the command line; one sentence on stderr and code 2 on failure."""
-    if len(arguments) != 7:
-        sys.stderr.write(f"Usage: python -m {MODULE} INSPECTION TENSOR TOP BOTTOM LEFT RIGHT OUT\n")
-        return 2
-    inspection, name, *sides, out = arguments
-    try:
-        top, bottom, left, right = (int(side) for side in sides)
-        window(Path(inspection), name, (top, bottom, left, right), Path(out))
-    except (LabError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+    sides = dict.fromkeys(("TOP", "BOTTOM", "LEFT", "RIGHT"), int)
+    kinds = {"INSPECTION": Path, "TENSOR": str, **sides, "OUT": Path}
+    return jobs.run(arguments, MODULE, kinds, lambda a, name, *rest: window(a, name, rest[:4], rest[4]))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ parts/NNNNNN.parquet, parts/NNNNNN.npz
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -36,7 +37,7 @@ from analysis.engine.inspect.reading import as_matrix, spans
 from analysis.engine.inspect.stream import grouped, mapped
 from analysis.engine.inspect.ties import tied
 from analysis.engine.inspect.values import Found, analyse
-from analysis.errors import LabError, ModelError
+from analysis.errors import ModelError
 from analysis.store import arrays, jobs, layout
 
 RESULT, TENSORS, TIED, PARTS = "inspection.json", "tensors.parquet", "tied.parquet", "parts"
@@ -155,11 +156,12 @@ def _write_facts(path: Path, found: Sequence[Tensor]) -> None:
             "encoder": t.encoder,
             "heads": t.heads,
             "head_axis": t.head_axis,
+            "transposed": t.transposed,
             "weight": t.weight,
             "masked": t.mask is not None,
             "ordered": t.entry.ordered,
             "analysed": t.analysed,
-            "file": str(t.entry.file),
+            "file": os.fsencode(t.entry.file),  # a name need not be text
             "start": t.entry.start,
         }
         for t in found
@@ -169,21 +171,13 @@ def _write_facts(path: Path, found: Sequence[Tensor]) -> None:
 
 FACTS = (
     "name", "dtype", "shape", "numel", "bytes", "role", "layer", "block", "prunable", "encoder", "heads",
-    "head_axis", "weight", "masked", "ordered", "analysed", "file", "start",
+    "head_axis", "transposed", "weight", "masked", "ordered", "analysed", "file", "start",
 )  # fmt: skip
 
 
 def main(arguments: list[str]) -> int:
-    """Runs from the command line with PATH and OUT; one sentence on stderr and code 2 on failure."""
-    if len(arguments) != 2:
-        sys.stderr.write(f"Usage: python -m {cache.MODULE} PATH OUT\n")
-        return 2
-    try:
-        inspect(Path(arguments[0]), Path(arguments[1]))
-    except LabError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    return 0
+    """Runs from the command line; one sentence on stderr and code 2 on failure."""
+    return jobs.run(arguments, cache.MODULE, {"PATH": Path, "OUT": Path}, inspect)
 
 
 if __name__ == "__main__":
