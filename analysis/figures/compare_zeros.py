@@ -124,4 +124,9 @@ def zeros(pairs: pd.DataFrame, *, title: str = "", dark: bool = False, height: i
 def _names(known: pd.DataFrame) -> list[str]:
     layers, roles = base.column(known, "layer", -1), base.column(known, "role")
     where = zip(known["tensor"], layers, roles, strict=True)
-    return [f"{layer} {ROLES[role]}" if layer >= 0 and role in ROLES else name for name, layer, role in where]
+    return [
+        f"{layer} {ROLES[role]}"
+        if layer >= 0 and role in ROLES and role != "conv"  # several share a layer
+        else str(name).removesuffix(".weight")
+        for name, layer, role in where
+    ]

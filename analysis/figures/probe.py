@@ -38,7 +38,8 @@ def cost(
     known = base.finite(points, ["keep", "value"])
     known = probe_best(known[known["keep"] > 0]) if len(known) else known
     # A model that is sparse as opened keeps less than was asked: the axis is what is there.
-    known = known.assign(keep=np.minimum(known["keep"], (1 - known["sparsity"]).fillna(1)))
+    left = (1 - known["sparsity"]).fillna(1).round(12)
+    known = known.assign(keep=np.minimum(known["keep"], left))
     fig = base.start(
         x=KEPT,
         y=metric,

@@ -58,11 +58,13 @@ def _names(frame: pd.DataFrame, alone: pd.DataFrame) -> list[str]:
     if not len(alone):
         out = [f"{total:,} of {total:,} tensors of A have a partner in B, and B has no more."]
     else:
-        words = [f"{missing:,} missing in B" if missing else "", f"{extra:,} only in B" if extra else ""]
-        words += [f"{odd:,} of another shape" if odd else ""]
-        parts = ", ".join(filter(None, words))
-        first = [alone.loc[alone["kind"] == kind, "tensor"].iloc[0] for kind in KIND.values() if count[kind]]
-        out = [f"{len(frame):,} of A's {total:,} tensors have a partner in B; {parts}, such as {first[0]}."]
+        said = {"missing": "missing in B", "extra": "only in B", "shape": "of another shape"}
+        words = [
+            f"{count[kind]:,} {said[key]} (such as {alone.loc[alone['kind'] == kind, 'tensor'].iloc[0]})"
+            for key, kind in KIND.items()
+            if count[kind]
+        ]
+        out = [f"{len(frame):,} of A's {total:,} tensors have a partner in B; {', '.join(words)}."]
     renamed = frame[frame["name_b"] != ""]
     if len(renamed):
         a, b = renamed["tensor"].iloc[0], renamed["name_b"].iloc[0]

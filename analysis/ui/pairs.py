@@ -52,6 +52,7 @@ def ask() -> tuple[Path, Path]:
                     label,
                     list(dict.fromkeys(["", *known, *typed])),
                     key=key,
+                    shared=True,  # always in the address, also after an example was followed
                     name=lambda p: known.get(p, p) or "Choose one, or type a path",
                     accept_new_options=True,
                     help="A file of weights, a model folder, a run, or a hub id in the local cache, looked "
@@ -62,7 +63,8 @@ def ask() -> tuple[Path, Path]:
     if not all(texts):
         _examples(known)
         st.stop()
-    return checkpoints.allowed(texts[0]), checkpoints.allowed(texts[1])
+    a, b = (checkpoints.allowed(checkpoints.meant(text, known)) for text in texts)
+    return a, b
 
 
 def _swap() -> None:

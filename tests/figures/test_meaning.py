@@ -283,9 +283,7 @@ def test_estimated_points_are_hollow_with_error_bars_and_verified_ones_filled() 
     points["sparsity"] = [0.0, 0.5, 0.5, 0.9]
     figure = probe.cost(points, floor=0.5)
     (trace,) = figure.data
-    assert np.allclose(
-        trace.x, [10, 50, 50]
-    )  # the model as opened keeps half of its weights and np.allclose(trace.y, [0.6, 0.85, 0.9])
+    assert np.allclose(trace.x, [10, 50, 100]) and np.allclose(trace.y, [0.6, 0.85, 0.9])
     assert [s.endswith("-open") for s in trace.marker.symbol] == [True, False, False]
     assert np.allclose(trace.error_y.array, [0.02, 0, 0])
     assert trace.name == "by magnitude, ranked over all matrices at once"

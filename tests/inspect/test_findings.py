@@ -109,6 +109,15 @@ def test_two_names_for_the_same_bytes_are_on_disk_once(tmp_path: Path) -> None:
     assert "lm_head" in text and "-" not in text.split("it would be")[-1][:4]
 
 
+def test_a_plain_net_without_blocks_has_its_patterns_too(tmp_path: Path) -> None:
+    one, two = dense(64, 32), dense(32, 64)
+    one[::2, 0::4] = one[::2, 1::4] = one[1::2, 2::4] = one[1::2, 3::4] = 0
+    two[:8] = 0
+    text = said(tmp_path, {"fc1.weight": one, "fc2.weight": two})
+    assert "% of 4,096 prunable weights are zero" in text
+    assert {"rows", "2:4"} <= set(frames.patterns(tmp_path / "out")["pattern"])
+
+
 def test_the_triangle_of_gpt2_is_no_weight(tmp_path: Path) -> None:
     triangle = np.tril(np.ones((32, 32)))[None, None]
     tensors = {

@@ -84,7 +84,8 @@ def tensors(entries: Sequence[Entry], config: Mapping[str, Any]) -> list[Tensor]
     """Says of every tensor what it is.
 
     Prunable is a site; the encoder is everything in the blocks that hold one, as ``sites.count_parameters``
-    counts it.
+    counts it. Where there are no numbered blocks at all, every linear and convolution weight counts as a
+    site, and there is no encoder.
 
     Args:
         entries: as ``open_checkpoint`` lists them.
@@ -96,6 +97,8 @@ def tensors(entries: Sequence[Entry], config: Mapping[str, Any]) -> list[Tensor]
     plain = [plain_name(e.name) for e in entries]
     roles = [_role(p, e) for p, e in zip(plain, entries, strict=True)]
     homes = [site_block(p, r) for p, r in zip(plain, roles, strict=True)]
+    if not any(homes):  # a plain net without numbered blocks: every matrix of it may be pruned
+        homes = ["" if r in PRUNABLE else None for r in roles]
     blocks = {home for home in homes if home}
     layers = number(blocks)
     weights = {p: i for i, (p, r) in enumerate(zip(plain, roles, strict=True)) if r not in NO_PARAMETER}
@@ -112,7 +115,7 @@ def tensors(entries: Sequence[Entry], config: Mapping[str, Any]) -> list[Tensor]
         block = block_name(plain[i], blocks)
         counts = roles[i] not in NO_PARAMETER
         transposed = counts and plain[i] in other_way
-        heads, axis = _heads(roles[i], entry, config, transposed) if homes[i] else (0, 0)
+        heads, axis = _heads(roles[i], entry, config, transposed) if homes[i] is not None else (0, 0)
         out.append(
             Tensor(
                 entry,

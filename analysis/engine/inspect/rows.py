@@ -29,7 +29,10 @@ class Labels:
         """Returns the row of a pair, and its counts where they are to be added up."""
         a, b = self.pairs[place]
         row = _label(a) | {"name": self.names[place], "how": how[0], "note": how[1], "tied": self.tied[place]}
-        row |= {"name_b": clean(b.entry.name) if b.entry.name != a.name else "", "bytes": a.size + b.size}
+        row |= {
+            "name_b": clean(b.entry.name) if b.entry.name != a.entry.name else "",
+            "bytes": a.size + b.size,
+        }
         row |= {"shape": shape_text(a), "dtype_a": a.entry.dtype, "dtype_b": b.entry.dtype}
         if how[0] != "values":
             return row | {"equal": found if how[0] == "bytes" else None}, None

@@ -51,6 +51,7 @@ def window(inspection: Path, name: str, box: Sides, out: Path) -> None:
         mask = mask_of(found, name)
         top, bottom = max(0, min(box[0], rows - 1)), max(1, min(box[1], rows))
         left, right = max(0, min(box[2], width - 1)), max(1, min(box[3], width))
+        left -= left % KINDS[entry.dtype].packed
         bottom, right = max(bottom, top + 1), max(right, left + 1)
         tile = -(-max(bottom - top, right - left) // PIXELS)
         kept, size = [], []
@@ -85,21 +86,24 @@ def _band(
     """One row of tiles: % kept and mean size."""
     first, last, left, right = box
     _, width, _ = as_matrix(entry)
-    starts = np.arange(0, right - left, tile)
-    used, total = np.zeros(right - left, dtype=np.int64), np.zeros(right - left)
-    for row in range(first, last):
-        for at in range(left, right, STRETCH):
-            count = min(STRETCH, right - at)
-            raw = read(file, entry, row * width + at, count)
+    tiles = -(-(right - left) // tile)
+    used, total = np.zeros(tiles), np.zeros(tiles)
+    for at in range(left, right, STRETCH):
+        count = min(STRETCH, right - at)
+        place = np.arange(at - left, at - left + count) // tile
+        step = max(1, STRETCH // width) if count == width else 1  # rows that lie together are read together
+        for row in range(first, last, step):
+            whole = min(step, last - row) * count
+            raw = read(file, entry, row * width + at, whole)
             flags = nonzero(KINDS[entry.dtype], raw)
             if mask is not None:
-                flags &= nonzero(KINDS[mask.dtype], read(other, mask, row * width + at, count))
+                flags &= nonzero(KINDS[mask.dtype], read(other, mask, row * width + at, whole))
             values = np.where(flags, numbers(entry.dtype, raw), 0.0)
-            used[at - left : at - left + count] += flags
-            total[at - left : at - left + count] += values if tile == 1 else np.abs(values)
-    area = (last - first) * np.diff(np.append(starts, right - left))
-    kept = np.add.reduceat(used, starts)
-    size = np.add.reduceat(total, starts) / area
+            values = values if tile == 1 else np.abs(values)
+            for out, part in ((used, flags), (total, values)):
+                out += np.bincount(place, part.reshape(-1, count).sum(axis=0), minlength=tiles)
+    area = (last - first) * np.minimum(tile, right - left - tile * np.arange(tiles))
+    kept, size = used.astype(np.int64), total / area
     # A tile with a single weight left is not empty: only an empty one may say 0, only a full one 100.
     percent = np.where(kept > 0, np.maximum(100 * kept // area, 1), 0)
     return percent.astype(np.uint8), size.astype(np.float32)
