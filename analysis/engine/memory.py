@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import resource
 
 
 def reuse_memory() -> bool:
@@ -20,3 +22,9 @@ def reuse_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(advise(mmap_threshold, never)) and bool(advise(trim_threshold, never))
+
+
+def limit_memory(size: int) -> None:
+    """Lets this process, and each it forks, hold no more than so many bytes of its own; more is an error."""
+    with contextlib.suppress(OSError, ValueError):  # a lower limit is there already
+        resource.setrlimit(resource.RLIMIT_DATA, (size, resource.getrlimit(resource.RLIMIT_DATA)[1]))

@@ -192,10 +192,14 @@ def _measure(s: Subject, point: Point, state: str, split: Split, pace: Pace) -> 
 
 
 def standard_error(data: TaskData, value: float, rows: int) -> float:
-    """The standard error of an accuracy, sqrt(a (1 - a) / n); NaN for metrics that are no share of rows."""
+    """The standard error of an accuracy a over n rows; NaN for metrics that are no share of rows.
+
+    sqrt(p (1 - p) / n) with p = (n a + 1) / (n + 2): all rows right does not mean that no row can be wrong.
+    """
     if data.metric != "accuracy" or data.kind not in (cols.CLASSIFICATION, cols.IMAGES):
         return float("nan")
-    return float(np.sqrt(value * (1 - value) / rows))
+    share = (rows * value + 1) / (rows + 2)
+    return float(np.sqrt(share * (1 - share) / rows))
 
 
 def _time(s: Subject, point: Point, pace: Pace) -> list[dict[str, Any]]:

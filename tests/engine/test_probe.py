@@ -62,7 +62,8 @@ def test_every_number_is_what_the_engine_measures(
         row = points.loc[(1.0, state)]
         value = evaluate(model, split, data).value
         assert row["value"] == value and row["rows"] == len(split) and row["by"] == ""
-        assert row["error"] == pytest.approx(np.sqrt(value * (1 - value) / len(split)))
+        share = (len(split) * value + 1) / (len(split) + 2)
+        assert row["error"] == pytest.approx(np.sqrt(share * (1 - share) / len(split)))
     masked = models.load_model(tiny["model"], data, 0)
     cut = probing.OneShot(masked)
     cut.cut(0.5, "global")

@@ -37,10 +37,13 @@ from analysis.engine.inspect.reading import as_matrix, spans
 from analysis.engine.inspect.stream import grouped, mapped
 from analysis.engine.inspect.ties import tied
 from analysis.engine.inspect.values import Found, analyse
+from analysis.engine.memory import limit_memory
 from analysis.errors import ModelError
 from analysis.store import arrays, jobs, layout
 
 RESULT, TENSORS, TIED, PARTS = "inspection.json", "tensors.parquet", "tied.parquet", "parts"
+
+MEMORY = 4 * 2**30
 
 Span = tuple[int, Tensor, int, int]  # number and tensor, first row and the one after the last
 
@@ -177,6 +180,7 @@ FACTS = (
 
 def main(arguments: list[str]) -> int:
     """Runs from the command line; one sentence on stderr and code 2 on failure."""
+    limit_memory(MEMORY)  # a file that finds a way to exhaust it ends this process and no other
     return jobs.run(arguments, cache.MODULE, {"PATH": Path, "OUT": Path}, inspect)
 
 
