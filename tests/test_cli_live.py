@@ -36,6 +36,7 @@ def words(tiny: dict[str, str], lab: Path, recipe: str, steps: int = 12) -> list
     return ["run", "--recipe", recipe, *where, *small]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_waited_for_ends_in_results_and_a_model(
     tiny: dict[str, str], lab: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import streamlit as st
 
 from analysis.store.layout import ROOT, default_runs_dir
 
-ICON = Path(__file__).resolve().parent / "assets" / "icon.png"
+_PNG = (Path(__file__).resolve().parent / "assets" / "icon.png").read_bytes()
+# Inside the page: a file that streamlit serves for a session is gone when it happens to be asked for late.
+ICON = f"data:image/png;base64,{base64.b64encode(_PNG).decode()}"
 LOGO = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 168 32" width="168" height="32">
 <g fill="#1674FF"><rect x="0" y="2" width="8" height="8" rx="2"/>
 <rect x="10" y="12" width="8" height="8" rx="2"/>
@@ -108,9 +111,7 @@ def page(address: str) -> Any:
 
 def navigate() -> Any:
     """Sets up the window and the sidebar, and returns the page to run."""
-    st.set_page_config(
-        page_title="Pruning lab", page_icon=str(ICON), layout="wide", initial_sidebar_state=SIDEBAR
-    )
+    st.set_page_config(page_title="Pruning lab", page_icon=ICON, layout="wide", initial_sidebar_state=SIDEBAR)
     st.logo(LOGO, size="large")
     sections: dict[str, list[Any]] = {}
     for address, entry in ENTRIES.items():

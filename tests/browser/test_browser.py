@@ -13,7 +13,7 @@ import pytest
 from analysis.store.locks import RunLock
 from analysis.store.runs import list_runs
 from analysis.ui import nav
-from tests.browser.conftest import PATIENCE, Server, Tab
+from tests.browser.conftest import PATIENCE, ROOT, Server, Tab
 from tests.pages import made
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -34,11 +34,14 @@ def test_every_page_opens_cold_by_a_deep_link(tmp_path: Path, serve: Serve, tab:
     made.make_study(runs, seeds=1)
     pictures = os.environ.get("PRUNING_LAB_SCREENSHOTS", "")
     server = serve(runs)
+    text = ROOT / "analysis" / "bundle" / "text"
+    chosen = {"compare": f"compare?a={text}&b={text}"}  # nothing is drawn where nothing is chosen
+    addresses = [a for a in nav.ENTRIES if a not in (nav.HOME, "evaluate")]
     for theme in ("light", "dark"):
         for address in [
-            *[address for address in nav.ENTRIES if address not in (nav.HOME, "evaluate")],
+            *(chosen.get(a, a) for a in addresses),
             "",
-        ]:  # never the root first: that one would heal a wrong set-up
+        ]:  # the root first would heal a wrong set-up
             here = tab(color_scheme=theme).open(f"{server.url}/{address}")
             assert not here.trouble, (address, here.trouble)
             assert here.drawn() and all(here.drawn()), f"{address}: an empty figure"
@@ -48,7 +51,9 @@ def test_every_page_opens_cold_by_a_deep_link(tmp_path: Path, serve: Serve, tab:
             night = here.page.evaluate("document.querySelector('.lab-chart')._fullLayout.paper_bgcolor")
             assert (night != "#FFFFFF") == (theme == "dark"), address
             if pictures:
-                here.page.screenshot(path=Path(pictures) / f"{address or 'start'}-{theme}.png")
+                here.page.screenshot(
+                    path=Path(pictures) / f"{address.partition('?')[0] or 'start'}-{theme}.png"
+                )
             if theme == "light":
                 here.page.set_viewport_size({"width": 768, "height": 1000})
                 here.settle()

@@ -276,6 +276,7 @@ def test_a_run_that_makes_its_teacher_tells_that_stage_too(launch: Launch) -> No
     assert "graft" not in events(path, "loss")[0] and events(path, "loss")[5]["graft"] == 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", ["Movement", "Random", "Flow"])
 def test_progressive_distillation_goes_with_other_scores(launch: Launch, score: str) -> None:
     dense = launch("dense", steps=4)

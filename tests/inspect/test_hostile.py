@@ -79,7 +79,7 @@ def test_a05_names_that_are_no_text_can_be_compared_and_stay_apart(tmp_path: Pat
     assert all(len(name) <= 200 and name.isprintable() for name in blocks)
 
 
-@pytest.mark.parametrize("ending", ["safetensors", "pt"])
+@pytest.mark.parametrize("ending", ["safetensors", pytest.param("pt", marks=pytest.mark.slow)])
 def test_a05_a_file_name_that_is_no_text_is_only_a_name(ending: str, tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\\xff <b>." + ending.encode()))
     w = torch.arange(4.0).reshape(2, 2)

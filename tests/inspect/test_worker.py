@@ -121,6 +121,7 @@ def test_an_inspection_can_be_cancelled_and_keeps_what_it_has(tmp_path: Path) ->
     assert frames.tensors(out)["zeros"].notna().all()
 
 
+@pytest.mark.slow
 def test_a_process_that_reads_dies_with_its_parent(tmp_path: Path) -> None:
     code = KILLED.replace("parts.EVERY", "stream.SMALL = 0\nparts.EVERY").replace("sleep(.15)", "sleep(5)")
     path = several(tmp_path / "m.safetensors")
