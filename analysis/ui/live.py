@@ -17,16 +17,17 @@ TICK = 1.0
 LOG_BYTES = 16_384
 
 
-def follow(draw: Callable[[], bool], active: bool) -> None:
+def follow(draw: Callable[[], bool], active: bool, every: float = TICK) -> None:
     """Draws part of a page, again and again while something runs.
 
     Args:
         draw: draws it, and says whether something still runs; the page is drawn anew when that ends.
         active: whether something runs now; without it the part is drawn once and no timer is left in the
             browser.
+        every: seconds between two drawings.
     """
 
-    @st.fragment(run_every=TICK if active else None)
+    @st.fragment(run_every=every if active else None)
     def part() -> None:
         still = active
         with guarded():

@@ -11,7 +11,8 @@ import streamlit as st
 from analysis.store import jobs
 from analysis.ui import guard, live
 
-PATIENCE = 1.2  # seconds a page waits before it shows that something is going on
+TICK = 0.4  # seconds between two looks: most work is over within a few
+PATIENCE = 0.6  # seconds a page waits before it shows what is there so far
 _DIVIDE = {"bytes": (1e6, "MB"), "values": (1e6, "million values")}
 
 
@@ -37,7 +38,7 @@ def finish(
     if note.state == "done":
         return
     if note.state == "working":
-        live.follow(lambda: _draw(out, what, meanwhile), active=True)
+        live.follow(lambda: _draw(out, what, meanwhile), active=True, every=TICK)
         st.stop()
     if meanwhile is not None:
         with guard.guarded():
