@@ -17,7 +17,7 @@ os.environ["STREAMLIT_BROWSER_GATHER_USAGE_STATS"] = "false"
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -136,3 +136,20 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.environ.pop("PRUNING_LAB_IDLE", None)
     else:
         os.environ["PRUNING_LAB_IDLE"] = before
+
+
+Say = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Say:
+    """Runs one command; gives exit status, stdout and stderr."""
+    from analysis.cli import main
+
+    def command(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return command

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,12 @@ import numpy as np
 import pytest
 
 from analysis import recipes, spec
-from analysis.cli import main
 from analysis.store import arrays, events, layout, runs, trash
+from tests.conftest import Say
 
 ON_RUNS = "run list limit stop resume delete restore export results overlap demo doctor record runner".split()
-ON_RUNS.append("evaluate")
+ON_RUNS += ["evaluate", "inspect"]
 VERBS = [*ON_RUNS, "recipes", "bench", "bundle", "bundle build", "worker"]
-
-Say = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Say:
-    """Runs one command; gives exit status, stdout and stderr."""
-
-    def command(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return command
 
 
 def finished(folder: Path, recipe: str, keep: float, mask: np.ndarray) -> str:

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from analysis import recipes, spec
-from analysis.cli import main
 from analysis.engine import latency, probe
 from analysis.spec import ProbeSpec, TaskSpec
 from analysis.spec.probe import probe_to_dict
 from analysis.store import jobs, layout, runs
+from tests.conftest import Say
 
 BUNDLED = ("bundled:text", "--data", "bundled:opinions")
-Say = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def say(capsys: pytest.CaptureFixture[str]) -> Say:
-    """Runs one command; gives exit status, stdout and stderr."""
-
-    def command(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return command
 
 
 def test_what_is_measured_is_answered_at_once_as_one_document(

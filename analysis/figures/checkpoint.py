@@ -119,3 +119,49 @@ def units(frame: pd.DataFrame, *, title: str = "", dark: bool = False, height: i
     fig.update_xaxes(type="category")
     fig.update_yaxes(range=[0, 101 if largest > 0.5 else max(5.0, 120 * largest)])
     return base.legend_above(fig)
+
+
+def storage(frame: pd.DataFrame, *, title: str = "", dark: bool = False, height: int = 240) -> go.Figure:
+    """Draws what a checkpoint takes on disk as it is and as it could be.
+
+    Args:
+        frame: form, bytes (``frames.storage``).
+        title: heading inside the figure.
+        dark: True for the dark page.
+        height: height in pixels.
+
+    Returns:
+        one bar a form; what is computed and not on disk is hatched.
+    """
+    fig = base.start(
+        x="size (MB, a million bytes each)",
+        y="form",
+        title=title,
+        dark=dark,
+        height=height,
+        legend=False,
+        alt="Bytes of a checkpoint as stored, without masks, scores and repeats, and with its zeros packed.",
+        how="Zeros take as much room as other values until a format leaves them out. The hatched bars are "
+        "computed from counts of values and zeros; no such file was written.",
+    )
+    known = base.finite(frame, ["bytes"])
+    if known.empty:
+        return base.nothing(fig, "No checkpoint inspected yet.", dark=dark)
+    measured = known["form"] == "as stored"
+    fig.add_trace(
+        go.Bar(
+            x=base.short(known["bytes"] / 1e6),
+            y=base.texts(known["form"], 60),
+            orientation="h",
+            marker={
+                "color": theme.COLORS[0],
+                "pattern": {**theme.texture(1, dark), "shape": ["" if m else "/" for m in measured]},
+            },
+            text=[f"{size / 1e6:,.2f} MB" for size in known["bytes"]],
+            textposition="auto",
+            hovertemplate="%{y}: %{x:.4f} MB<extra></extra>",
+        )
+    )
+    fig.update_yaxes(autorange="reversed", type="category", showgrid=False)
+    fig.update_xaxes(rangemode="tozero")
+    return fig

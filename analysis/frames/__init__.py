@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.frames.batches import batches
-from analysis.frames.checkpoint import denominators, file_problems, inspection, layers, tensors
+from analysis.frames.checkpoint import denominators, file_problems, inspection, layers, storage, tensors
 from analysis.frames.checkpoint_document import document, patterns
 from analysis.frames.checkpoint_units import matrix_structure, units
 from analysis.frames.checkpoint_values import (
@@ -96,6 +96,7 @@ __all__ = [
     "scored",
     "sites",
     "sizes",
+    "storage",
     "structure",
     "tensor_histogram",
     "tensor_pairs",

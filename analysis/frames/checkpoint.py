@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,12 @@ LAYERS = {
     "keep": "float64",
     "sparsity": "float64",
 }
+STORAGE = {"form": "str", "bytes": "float64"}
+FORMS = (
+    "as stored",
+    "without masks, scores and repeats",
+    "that, as one bit per weight and the values left",
+)
 NO_PARAMETER = ("statistic", "quantised", "mask", "scores")  # roles that hold no parameter
 
 
@@ -144,6 +151,15 @@ def _numbers(folder: Path, count: int) -> dict[str, np.ndarray]:
     return out
 
 
+def arrays_of(folder: Path, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Yields row of ``tensors`` and arrays for every tensor that was read: "value", "count", "row", "col"."""
+    for file in sorted((Path(folder) / "parts").glob("*.npz")):
+        try:
+            yield from arrays.load_ragged(file, *names)
+        except UNREADABLE as error:
+            log.info("%s cannot be read: %s", file, error)
+
+
 def _note(row: dict[str, Any]) -> str:
     if row["role"] == "quantised":
         return f"quantised codes, {row['bytes']:,} bytes, not analysed"
@@ -210,6 +226,32 @@ def denominators(folder: Path) -> pd.DataFrame:
     spent = float((read["bytes"] * read["sparsity"]).sum())
     last = {"denominator": "bytes on disk", "total": size, "zeros": round(spent), "unit": "bytes"}
     return table(DENOMINATORS, [*rows, {**last, "sparsity": spent / size if size else None}])
+
+
+def storage(folder: Path) -> pd.DataFrame:
+    """Counts the bytes of a checkpoint as it is stored and as it could be.
+
+    Args:
+        folder: folder into which the inspection was written.
+
+    Returns:
+        three rows of form and bytes: "as stored"; "without masks, scores and repeats"; "that, as one bit per
+        weight and the values left" for every tensor with enough zeros. No row when there is no
+        inspection.
+    """
+    found, said = tensors(folder), inspection(folder)
+    size = number(said.get("source", {}).get("bytes")) if said else float("nan")
+    if found.empty or not np.isfinite(size):
+        return table(STORAGE)
+    known = counted(found)
+    read = known[(known["numel"] > 0) & (known["zeros"] > 0)]
+    width = read["bytes"] / read["numel"]
+    packed = read["numel"] / 8 + (read["numel"] - read["zeros"]) * width
+    once = stored(found)
+    beside = once[once["role"].isin(["mask", "scores"]) | (once["tied_to"] != "")]
+    bare = size - float(beside["bytes"].sum())
+    forms = (size, bare, bare - float((read["bytes"] - packed).clip(lower=0).sum()))
+    return table(STORAGE, {"form": list(FORMS), "bytes": forms})
 
 
 def layers(folder: Path, only_prunable: bool = True) -> pd.DataFrame:

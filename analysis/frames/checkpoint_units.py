@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.frames.checkpoint import labels, sites, tensors
-from analysis.frames.tables import UNREADABLE, log, table
+from analysis.frames.checkpoint import arrays_of, labels, sites, tensors
+from analysis.frames.tables import table
 from analysis.store import arrays
 
 UNITS = {"layer": "int64", "label": "str", "kind": "str", "units": "int64", "empty": "int64"}
@@ -75,20 +75,12 @@ def _owner(name: str) -> str:
 
 def _used(folder: Path, known: pd.DataFrame) -> Used:
     """Which rows and columns hold something: row of the frame → bool [rows], bool [columns]."""
-    out: Used = {}
     sizes = dict(zip(known.index, zip(known["rows"], known["cols"], strict=True), strict=True))
-    names = ["number", "row", "row_ends", "col", "col_ends"]
-    for file in sorted((Path(folder) / "parts").glob("*.npz")):
-        try:
-            found = arrays.load_arrays(file, names)
-            rows = arrays.parts(found["row"], found["row_ends"])
-            cols = arrays.parts(found["col"], found["col_ends"])
-            for i, row, col in zip(found["number"].tolist(), rows, cols, strict=True):
-                if i in sizes:
-                    out[i] = arrays.unpack(row, int(sizes[i][0])), arrays.unpack(col, int(sizes[i][1]))
-        except UNREADABLE as error:
-            log.info("%s cannot be read: %s", file, error)
-    return out
+    return {
+        i: (arrays.unpack(row, int(sizes[i][0])), arrays.unpack(col, int(sizes[i][1])))
+        for i, row, col in arrays_of(folder, "row", "col")
+        if i in sizes
+    }
 
 
 def _heads(part: pd.DataFrame, used: Used) -> np.ndarray | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.frames.checkpoint import labels, sites, tensors
+from analysis.frames.checkpoint import arrays_of, labels, sites, tensors
 from analysis.frames.tables import UNREADABLE, log, number, read_json, table
 from analysis.store import arrays
 
@@ -39,19 +39,8 @@ Histogram = tuple[np.ndarray, np.ndarray]
 def histograms(folder: Path, numbers: Iterable[int]) -> dict[int, Histogram]:
     """Reads histograms without exact zeros: row of ``tensors`` → values float64 rising, counts int64."""
     wanted = set(numbers)
-    names = ["number", *(f"{name}{ends}" for name in ("value", "count") for ends in ("", "_ends"))]
-    out: dict[int, Histogram] = {}
-    for file in sorted((Path(folder) / "parts").glob("*.npz")):
-        try:
-            found = arrays.load_arrays(file, names)
-            values = arrays.parts(found["value"], found["value_ends"])
-            counts = arrays.parts(found["count"], found["count_ends"])
-            for i, value, count in zip(found["number"].tolist(), values, counts, strict=True):
-                if i in wanted:
-                    out[i] = value.astype(np.float64), count
-        except UNREADABLE as error:
-            log.info("%s cannot be read: %s", file, error)
-    return out
+    found = arrays_of(folder, "value", "count")
+    return {i: (values.astype(np.float64), counts) for i, values, counts in found if i in wanted}
 
 
 def tensor_histogram(folder: Path, tensor: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames import checkpoint
-from analysis.frames.checkpoint import counted, inspection, sites, stored, tensors
+from analysis.frames.checkpoint import counted, inspection, sites, storage, tensors
 from analysis.frames.checkpoint_units import units
 from analysis.frames.checkpoint_values import histograms, scored
 from analysis.frames.tables import number, table
@@ -40,7 +40,7 @@ def findings(folder: Path) -> pd.DataFrame:
         ("layers", _zeros(found)),
         ("sizes", _tiny(folder, found)),
         *(("units", s) for s in _empty(folder, found)),
-        ("shares", _storage(found, said)),
+        ("shares", _storage(folder)),
         *(("tensors", s) for s in _stored(folder, found)),
         *(("tensors", s) for s in _oddities(found, said)),
     ]
@@ -111,10 +111,8 @@ def _kind(known: pd.DataFrame) -> str:
         return "Structured by columns"
     if both.sum() >= MOSTLY * zeros:
         return "Structured by rows and columns"
-    even = (known["rows"] % 32 == 0) & (
-        known["cols"] % 32 == 0
-    )  # a smaller block at an edge would count whole
-    if (1024 * known["blocks32_empty"].where(even, 0)).sum() >= MOSTLY * zeros:
+    whole = known[["rows", "cols"]].mod(32).eq(0).all(axis=1)  # a block cut by an edge holds fewer
+    if (1024 * known["blocks32_empty"].where(whole, 0)).sum() >= MOSTLY * zeros:
         return "In blocks of 32 × 32"
     for size in GROUPS:
         most = known[f"most{size:02d}"]
@@ -160,25 +158,18 @@ def _empty(folder: Path, found: pd.DataFrame) -> list[str]:
     return out
 
 
-def _storage(found: pd.DataFrame, said: dict[str, Any]) -> str:
+def _storage(folder: Path) -> str:
     """What the file costs as it is, and what a bit mask with the values that are left would."""
-    size = number(said.get("source", {}).get("bytes"))
-    known = counted(found)
-    read = known[(known["numel"] > 0) & (known["zeros"] > 0)]
-    width = read["bytes"] / read["numel"]
-    packed = read["numel"] / 8 + (read["numel"] - read["zeros"]) * width
-    saved = float((read["bytes"] - packed).clip(lower=0).sum())
-    once = stored(found)
-    beside = once[once["role"].isin(["mask", "scores"])]
-    twice = once[once["tied_to"] != ""]
-    saved += float(beside["bytes"].sum() + twice["bytes"].sum())
-    if not np.isfinite(size) or saved < 0.02 * size:
+    sizes = storage(folder)["bytes"].tolist()
+    if not sizes or sizes[0] - sizes[2] < 0.02 * sizes[0]:
         return ""
-    left = f"as one bit per weight and the values that are left it would be {megabytes(size - saved)}"
-    if len(beside) or len(twice):
-        more = [*(["masks and scores"] if len(beside) else []), *(["repeated tensors"] if len(twice) else [])]
-        return f"As stored it takes {megabytes(size)}, {' and '.join(more)} among them; without, and {left}."
-    return f"As stored it is no smaller than dense, {megabytes(size)}; {left}."
+    left = f"as one bit per weight and the values that are left it would be {megabytes(sizes[2])}"
+    if sizes[1] < sizes[0]:
+        return (
+            f"As stored it takes {megabytes(sizes[0])}, masks, scores or repeated tensors among them; "
+            f"without, and {left}."
+        )
+    return f"As stored it is no smaller than dense, {megabytes(sizes[0])}; {left}."
 
 
 def _stored(folder: Path, found: pd.DataFrame) -> list[str]:

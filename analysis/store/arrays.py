@@ -70,6 +70,24 @@ def parts(data: NDArray[Any], ends: NDArray[Any]) -> list[NDArray[Any]]:
     return [data[begin:end] for begin, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)]
 
 
+def load_ragged(path: Path, *names: str) -> list[tuple[Any, ...]]:
+    """Reads an archive of ragged arrays NAME and NAME_ends, one of each for every entry of ``number``.
+
+    Returns:
+        tuples of a number and its arrays, in the order of the names.
+
+    Raises:
+        OSError: the file is not there.
+        ValueError: it is damaged, or lacks one of the arrays.
+    """
+    found = load_arrays(path, ["number", *(f"{name}{end}" for name in names for end in ("", "_ends"))])
+    try:
+        each = [parts(found[name], found[f"{name}_ends"]) for name in names]
+        return list(zip(found["number"].tolist(), *each, strict=True))
+    except KeyError as error:
+        raise ValueError(f"{path.name} is damaged: it has no {error}") from error
+
+
 def save_masks(path: Path, masks: Mapping[str, NDArray[Any]]) -> None:
     """Write one mask per site, eight units to a byte.
 

@@ -23,7 +23,7 @@ VIEWS = {
     "picture": "Picture",
     "plane": "Weight × score",
     "tensors": "Tensors",
-    "shares": "Denominators",
+    "shares": "Denominators and bytes",
 }
 Drawn = tuple[go.Figure, pd.DataFrame]
 
@@ -56,15 +56,14 @@ def draw(folder: Path, view: str) -> None:
         return _cut(folder, dark)
     if view == "tensors":
         return _tensors(folder, dark)
+    if view == "shares":
+        return _shares(folder, dark)
     if view == "layers":
         table = cached.frame("layers", folder)
         figure = layers.heat(table, "sparsity", dark=dark)
-    elif view == "sizes":
+    else:
         table = cached.frame("sizes", folder)
         figure = checkpoint.sizes(table, dark=dark)
-    else:
-        table = cached.frame("denominators", folder)
-        figure = tensors.denominators(table, dark=dark)
     charts.chart(figure, key=f"checkpoint-{view}", revision=folder.name)
     charts.data(table, figure, name=view)
 
@@ -84,6 +83,17 @@ def _units(folder: Path, dark: bool) -> None:
         st.dataframe(patterns, hide_index=True, column_config=PATTERNS)
     else:
         st.caption("The zeros keep to no pattern: no row, column, head or block is empty, and no N:M holds.")
+
+
+def _shares(folder: Path, dark: bool) -> None:
+    table = cached.frame("denominators", folder)
+    figure = tensors.denominators(table, dark=dark)
+    charts.chart(figure, key="checkpoint-shares", revision=folder.name)
+    charts.data(table, figure, name="shares")
+    sizes = cached.frame("storage", folder)
+    figure = checkpoint.storage(sizes, dark=dark)
+    charts.chart(figure, key="checkpoint-storage", revision=folder.name)
+    charts.data(sizes, figure, name="storage", title="Bytes and downloads")
 
 
 PATTERNS = {

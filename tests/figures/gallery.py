@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from analysis.figures import (
     batches,
+    checkpoint,
     compare,
     compare_zeros,
     curves,
@@ -193,6 +194,26 @@ def scheduled(m: Maker) -> pd.DataFrame:
     return m.frame(progress=m.real(), curve=m.names("keep", "lr", "penalty"), value=m.real())
 
 
+def sizes(m: Maker) -> pd.DataFrame:
+    low = m.real(1e-6, 1)
+    return pd.DataFrame(
+        {"role": m.names("query", "ffn in"), "low": low, "high": 1.3 * low, "share": m.real()}
+    )
+
+
+def units(m: Maker) -> pd.DataFrame:
+    columns = {"layer": m.whole(12), "label": m.names("0", "1"), "kind": m.names("heads", "neurons")}
+    return pd.DataFrame({**columns, "units": 1 + m.whole(), "empty": m.real(0, 1)})
+
+
+def stored(m: Maker) -> pd.DataFrame:
+    return pd.DataFrame({"form": m.names("as stored", "without"), "bytes": m.real(0, 1e9)})
+
+
+def tiles(m: Maker) -> pd.DataFrame:
+    return pd.DataFrame({"row": m.whole(60), "col": m.whole(60), "keep": m.real(), "size": m.real(-1, 1)})
+
+
 def shares(m: Maker) -> pd.DataFrame:
     return m.frame(denominator=m.names("encoder"), total=m.whole(), zeros=m.whole(), sparsity=m.real()).iloc[
         :8
@@ -272,4 +293,8 @@ FIGURES: dict[str, Callable[[Maker, bool], go.Figure]] = {
     "cost": lambda m, d: probe.cost(measured(m), floor=0.5, title=NAMES[1], dark=d),
     "latency": lambda m, d: probe.latency(timed(m), dark=d),
     "denominators": lambda m, d: tensors.denominators(shares(m), dark=d),
+    "sizes": lambda m, d: checkpoint.sizes(sizes(m), (0.01, 0.02), dark=d),
+    "heads and neurons": lambda m, d: checkpoint.units(units(m), title=NAMES[1], dark=d),
+    "storage": lambda m, d: checkpoint.storage(stored(m), dark=d),
+    "values of a matrix": lambda m, d: layers.mask_picture(tiles(m), value="size", dark=d),
 }

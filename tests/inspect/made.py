@@ -41,3 +41,15 @@ def read(dtype: str, raw: np.ndarray) -> np.ndarray:
     if dtype == "BF16":
         return (raw.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
     return raw.astype(np.float64)
+
+
+def raw(path: Path, header: dict[str, Any] | bytes, data: bytes = b"", length: int | None = None) -> Path:
+    """Writes a safetensors file byte by byte, valid or not."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes((len(text) if length is None else length).to_bytes(8, "little") + text + data)
+    return path
+
+
+def entry(dtype: str = "F32", shape: Any = (2,), start: int = 0, end: int = 8) -> dict[str, Any]:
+    """One tensor of a header."""
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}

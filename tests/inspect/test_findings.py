@@ -94,8 +94,13 @@ def test_masks_scores_and_repeats_are_saved_once(tmp_path: Path) -> None:
     text = said(tmp_path, one)
     size = (tmp_path / "m.safetensors").stat().st_size
     left = size - 2 * 4 * w.size - 4 * w.size + w.size / 8 + 4 * mask.sum()
-    assert f"takes {size / 1e6:.1f} MB, masks and scores among them; without, and as one bit" in text
+    assert (
+        f"takes {size / 1e6:.1f} MB, masks, scores or repeated tensors among them; without, and as one bit"
+        in text
+    )
     assert f"it would be {left / 1e3:.1f} kB" in text
+    drawn = frames.storage(tmp_path / "out")["bytes"].tolist()
+    assert drawn == pytest.approx([size, size - 8 * w.size, left])
 
 
 def test_two_names_for_the_same_bytes_are_on_disk_once(tmp_path: Path) -> None:

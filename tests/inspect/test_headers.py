@@ -16,18 +16,7 @@ from analysis.engine.inspect.header import BITS, MAX_HEADER, MAX_TENSORS, read_h
 from analysis.engine.inspect.worker import inspect
 from analysis.errors import LabError, ModelError
 from analysis.store import jobs
-
-
-def raw(path: Path, header: dict[str, Any] | bytes, data: bytes = b"", length: int | None = None) -> Path:
-    """Writes a safetensors file byte by byte, valid or not."""
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    path.write_bytes((len(text) if length is None else length).to_bytes(8, "little") + text + data)
-    return path
-
-
-def entry(dtype: str = "F32", shape: Any = (2,), start: int = 0, end: int = 8) -> dict[str, Any]:
-    return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
-
+from tests.inspect.made import entry, raw
 
 NAN_HEADER = b'{"a": NaN}'
 ENTRY = b'{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'

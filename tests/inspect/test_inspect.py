@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -18,17 +17,7 @@ from analysis.engine.inspect.names import number, role_of
 from analysis.engine.inspect.worker import inspect
 from analysis.errors import ModelError
 from analysis.store import jobs
-
-
-def raw(path: Path, header: dict[str, Any] | bytes, data: bytes = b"", length: int | None = None) -> Path:
-    """Writes a safetensors file byte by byte, valid or not."""
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    path.write_bytes((len(text) if length is None else length).to_bytes(8, "little") + text + data)
-    return path
-
-
-def entry(dtype: str = "F32", shape: Any = (2,), start: int = 0, end: int = 8) -> dict[str, Any]:
-    return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+from tests.inspect.made import entry, raw
 
 
 def one(tmp_path: Path, dtype: str, bits: np.ndarray) -> Any:

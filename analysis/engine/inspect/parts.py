@@ -111,9 +111,5 @@ class Parts:
 
 def histograms(folder: Path) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Yields number, values and counts of every tensor in the parts of an inspection."""
-    names = ["number", *(f"{n}{e}" for n in ("value", "count") for e in ("", "_ends"))]
     for file in sorted(folder.glob("*.npz")):
-        found = arrays.load_arrays(file, names)
-        values = arrays.parts(found["value"], found["value_ends"])
-        counts = arrays.parts(found["count"], found["count_ends"])
-        yield from zip(found["number"].tolist(), values, counts, strict=True)
+        yield from arrays.load_ragged(file, "value", "count")
